@@ -1,0 +1,1 @@
+"""The pure core: values in, values out. No asyncio, socket, logging, clock or open() in here."""

@@ -1,0 +1,74 @@
+"""What the shell may ask of a PLC: read every tag once, read a block, write the one allowed block.
+
+A driver never raises for a plant that is down: a read that fails comes back as BAD quality with its
+reason, so that one dead PLC costs the others nothing. Only writes raise, because a write that did
+not happen must be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class LinkError(Exception):
+    """The link or the device failed; the message names link, address and cause. Retrying may help."""
+
+
+class WriteRefused(Exception):  # noqa: N818 - a refusal, not a fault
+    """The write is not on the write list. Nothing was sent; retrying never helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One poll of one link. Arrays are indexed like the tag rows given to the driver."""
+
+    values: npt.NDArray[np.float64]
+    """float64[n], engineering units; NaN exactly where quality is BAD."""
+    quality: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint8]
+    source_s: npt.NDArray[np.float64]
+    """Source timestamp, epoch seconds; NaN where the protocol has none (Modbus)."""
+    start_s: float
+    end_s: float
+
+
+@dataclass(slots=True)
+class LinkCounters:
+    """Diagnostics of one link, shown by `ncm-edge status`."""
+
+    connected: bool = False
+    connects: int = 0
+    ok: int = 0
+    timeouts: int = 0
+    lost: int = 0
+    bad_answers: int = 0
+    exceptions: int = 0
+    last_error: str = ""
+    rtt_ms: float = 0.0
+    """Duration of the last complete poll, ms."""
+    bad_addresses: list[str] = field(default_factory=list)
+    """Addresses the device refuses (exception 2), learnt by bisection."""
+
+
+class Driver(Protocol):
+    """One link to one device."""
+
+    name: str
+    counters: LinkCounters
+
+    async def run(self) -> None:
+        """Own the link until cancelled: connect, reconnect with jittered back-off, never give up."""
+
+    async def read(self) -> Sample:
+        """Poll every tag of the link once, bounded by the link's timeout. Never raises LinkError."""
+
+    async def read_words(self, block: str) -> tuple[int, ...]:
+        """Read a configured word block ("R", or "W" for the read-back). Raises LinkError."""
+
+    async def write_words(self, block: str, words: Sequence[int]) -> None:
+        """Write block "W" in one request, exactly once. Raises WriteRefused or LinkError."""
