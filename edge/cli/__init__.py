@@ -1,0 +1,1 @@
+"""The subcommands of `ncm-edge`, one file each; they print, everything below them returns."""

@@ -1,0 +1,58 @@
+"""The status file: one JSON document, replaced atomically every second, read by `ncm-edge status`.
+
+The file is the border between the daemon and everything people look at: readers never touch the
+daemon, so a slow reader can never delay the control loop.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "status.json"
+STALE_S = 10.0
+
+
+class StatusFile:
+    """Writer side. A write that fails is reported to the caller, never raised."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE_NAME
+        self._temporary = directory / (FILE_NAME + ".new")
+
+    def write(self, document: dict[str, Any]) -> str:
+        """Replace the file; returns "" or the reason why it could not be replaced."""
+        try:
+            text = json.dumps(_plain(document), ensure_ascii=False)
+            self._temporary.write_text(text, encoding="utf-8")
+            os.replace(self._temporary, self.path)  # noqa: PTH105 - the atomic call, by its name
+        except OSError as error:
+            return f"{self.path}: {error.strerror or error}"
+        return ""
+
+    def remove(self) -> None:
+        """Take the file away at a clean stop, so that nobody reads a dead daemon's words."""
+        for path in (self.path, self._temporary):
+            path.unlink(missing_ok=True)
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """The last status document. Raises FileNotFoundError, ValueError (not JSON)."""
+    document = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))
+    if not isinstance(document, dict):
+        raise ValueError(f"{directory / FILE_NAME}: expected a JSON object")
+    return document
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: a missing number is null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
