@@ -120,6 +120,7 @@ BLOCK_R: tuple[Word, ...] = (
 class Status(IntFlag):
     """Bits of word STATUS."""
 
+    NONE = 0
     RUNNING = 1 << 0
     WARMING_UP = 1 << 1
     OUTPUT_VALID = 1 << 2
@@ -141,6 +142,7 @@ class Status(IntFlag):
 class Alarm(IntFlag):
     """Bits of word ALARMS: never more than these six, the SCADA owns everything else."""
 
+    NONE = 0
     ADVISOR_FAILED = 1 << 0
     BAD_INPUT = 1 << 1
     DEFECT_WARNING = 1 << 2
@@ -152,6 +154,7 @@ class Alarm(IntFlag):
 class Control(IntFlag):
     """Bits of word CONTROL in block R."""
 
+    NONE = 0
     ADVICE_ENABLED = 1 << 0
     ACCEPT = 1 << 1
     REJECT = 1 << 2
