@@ -7,6 +7,7 @@ because mixing them up is the commonest commissioning fault.
 
 from __future__ import annotations
 
+from enum import IntEnum, IntFlag
 
 from edge.core import registers as reg
 
