@@ -1,0 +1,186 @@
+"""ncm-edge: one subcommand, one function. Exit codes: 0 fine, 1 not fine, 2 a user's mistake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge import __version__
+
+DEFAULT_CONFIG = Path("firmware_config")
+
+EXAMPLES = """examples:
+  ncm-edge demo                              the simulated line with a corroding NaOH feed
+  ncm-edge check --config /etc/ncm-edge      every fault of the configuration at once
+  ncm-edge tags --errors                     live tag table, only what is not good
+  ncm-edge run --config /etc/ncm-edge        the daemon, as systemd starts it
+  ncm-edge status --watch                    what the daemon says; exit code = NE 107 number
+  ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.function(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `ncm-edge tags | head` closes our output early; that is no fault of anybody.
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ncm-edge",
+        description="Inference appliance beside the PLC of a cathode-precursor line.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ncm-edge {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    site = argparse.ArgumentParser(add_help=False)
+    site.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, metavar="DIR",
+        help="configuration directory (default: %(default)s)",
+    )  # fmt: skip
+    site.add_argument(
+        "--line", action="append", metavar="NAME",
+        help="only this line; may be repeated (default: the lines of appliance.toml)",
+    )  # fmt: skip
+
+    run = commands.add_parser(
+        "run", parents=[site], help="the daemon", description="Poll, infer, publish, until stopped."
+    )
+    run.add_argument("--state", type=Path, metavar="DIR", help="instead of the configured state_dir")
+    run.add_argument("--runtime", type=Path, metavar="DIR", help="instead of runtime_dir")
+    run.add_argument("--verbose", action="store_true", help="log debug messages too")
+    run.set_defaults(function=_run)
+
+    demo = commands.add_parser(
+        "demo", parents=[site], help="the appliance at work on the digital twin",
+        description="Starts the simulated line on real Modbus TCP and OPC UA servers on loopback, "
+        "runs the daemon on it in accelerated time, and reads the flags back from the PLC.",
+    )  # fmt: skip
+    demo.add_argument("--keep", action="store_true", help="go on until the batch ends")
+    demo.add_argument("--seed", type=int, default=7, help="seed of the batch (default: %(default)s)")
+    demo.add_argument("--fault", default="F03", help="fault of the twin's library, or none")
+    demo.add_argument("--severity", type=int, choices=(1, 2, 3), default=3, help="D-3 is 1, D-1 is 3")
+    demo.add_argument("--speed", type=float, default=600.0, help="at most this many times real time")
+    demo.set_defaults(function=_demo)
+
+    check = commands.add_parser("check", parents=[site], help="report every fault of the configuration")
+    check.set_defaults(function=_check)
+
+    tags = commands.add_parser(
+        "tags", parents=[site], help="commissioning: every tag live, with raw words and word orders"
+    )
+    tags.add_argument("--errors", action="store_true", help="only tags that are not good")
+    tags.add_argument("--watch", action="store_true", help="print again every second until stopped")
+    tags.add_argument("--json", action="store_true", help="machine-readable")
+    tags.set_defaults(function=_tags)
+
+    replay = commands.add_parser(
+        "replay", parents=[site], help="serve a recording as a PLC over Modbus TCP",
+        description="Serves the rows of a CSV or Parquet recording, one a second, as the PLC of a line.",
+    )  # fmt: skip
+    replay.add_argument("recording", type=Path, help="CSV, CSV.gz or Parquet, a column per tag")
+    replay.add_argument("--where", metavar="COLUMN=VALUE", help="only rows with this value, e.g. file=valve1/0")
+    replay.add_argument("--speed", type=float, default=1.0, help="rows per second (default: %(default)s)")
+    replay.set_defaults(function=_replay)
+
+    twin = commands.add_parser("twin", parents=[site], help="serve the simulated line, for commissioning")
+    twin.add_argument("--seed", type=int, default=7)
+    twin.add_argument("--fault", default="none", help="fault id of the library, e.g. F03 (default: none)")
+    twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
+    twin.add_argument("--speed", type=float, default=1.0, help="plant seconds per second")
+    twin.set_defaults(function=_twin)
+
+    status = commands.add_parser("status", parents=[site], help="what the daemon says; exit code = NE 107")
+    status.add_argument("--runtime", type=Path, metavar="DIR", help="instead of the configured runtime_dir")
+    status.add_argument("--json", action="store_true", help="machine-readable")
+    status.add_argument("--watch", action="store_true", help="print again every second until stopped")
+    status.set_defaults(function=_status)
+    return parser
+
+
+# Each function imports what it needs: `ncm-edge check` must answer on a box without a runtime.
+
+
+def _load(options: argparse.Namespace, **overrides: Path | None):  # type: ignore[no-untyped-def]
+    from edge.config.load import ConfigError, load
+
+    lines = tuple(options.line) if options.line else None
+    given = {name: path for name, path in overrides.items() if path is not None}
+    try:
+        return load(options.config, lines=lines, **given)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _run(options: argparse.Namespace) -> int:
+    from edge.cli import daemon
+
+    appliance = _load(options, state_dir=options.state, runtime_dir=options.runtime)
+    return daemon.run(appliance, verbose=options.verbose)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from edge.cli import demo
+
+    return demo.run(
+        options.config, seed=options.seed, fault=options.fault, severity=options.severity,
+        speed=options.speed, keep=options.keep,
+    )  # fmt: skip
+
+
+def _check(options: argparse.Namespace) -> int:
+    from edge.config.check import check
+
+    code, text = check(options.config, lines=tuple(options.line) if options.line else None)
+    print(text, file=sys.stderr if code else sys.stdout)
+    return code
+
+
+def _tags(options: argparse.Namespace) -> int:
+    from edge.cli import tags
+
+    return tags.run(_load(options), errors=options.errors, watch=options.watch, as_json=options.json)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from edge.cli import serve
+
+    return serve.replay(_load(options), options.recording, where=options.where, speed=options.speed)
+
+
+def _twin(options: argparse.Namespace) -> int:
+    from edge.cli import serve
+
+    return serve.twin(
+        _load(options), seed=options.seed, fault=options.fault, severity=options.severity,
+        speed=options.speed,
+    )  # fmt: skip
+
+
+def _status(options: argparse.Namespace) -> int:
+    import time
+
+    from edge.cli import status
+
+    runtime_dir = options.runtime or _load(options).runtime_dir
+    while True:
+        code = status.run(runtime_dir, as_json=options.json)
+        if not options.watch:
+            return code
+        time.sleep(1.0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""`ncm-edge run`: the daemon under systemd or at a prompt, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import sys
+
+from edge.app import App
+from edge.config.types import Appliance
+from edge.runtime.clock import SystemClock
+from edge.runtime.notify import Notifier
+
+log = logging.getLogger("ncm-edge")
+
+
+def run(appliance: Appliance, *, verbose: bool = False) -> int:
+    """Run until a signal asks to stop. Returns 0 after a clean stop, 1 if a directory is unusable."""
+    # A watchdog abort (SIGABRT) prints the Python stack of the hang into the journal.
+    faulthandler.enable()
+    configure_logging(verbose=verbose)
+    for directory in (appliance.state_dir, appliance.runtime_dir):
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            print(
+                f"{directory}: {error.strerror}; create it for this user, or name another with "
+                "--state DIR and --runtime DIR",
+                file=sys.stderr,
+            )
+            return 1
+    return asyncio.run(_serve(appliance))
+
+
+async def _serve(appliance: Appliance) -> int:
+    app = App(appliance, clock=SystemClock(), notifier=Notifier())
+    task = asyncio.create_task(app.run(), name="app")
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _stop, task, signum)
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.info("stopped")
+    return 0
+
+
+def _stop(task: asyncio.Task[None], signum: signal.Signals) -> None:
+    log.info("%s: stopping", signum.name)
+    task.cancel()
+
+
+def configure_logging(*, verbose: bool) -> None:
+    """Log to stderr; the journal adds its own time stamps."""
+    in_journal = "JOURNAL_STREAM" in os.environ
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(message)s" if in_journal else "%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    # Both libraries log kilobytes for each failed request; the drivers log what matters.
+    for name in ("asyncua", "pymodbus"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
