@@ -31,7 +31,7 @@ _CHECK_ROWS = 4096
 def row_dtype(tag_count: int) -> np.dtype[np.void]:
     """Layout of one record, little-endian, padded to 8 bytes.
 
-    The CRC covers the whole record with the field itself as 0. `seq` 0 marks a record never written.
+    The CRC covers the whole record, itself as 0. `seq` 0 marks a record never written.
     """
     fields: list[tuple[Any, ...]] = [
         ("seq", "<u8"),
