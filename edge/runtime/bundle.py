@@ -1,0 +1,233 @@
+"""Load a bundle directory: every byte verified against its card, or a refusal that says why.
+
+A bundle is card.json plus the files whose SHA-256 it lists. The graph is kept as the very bytes
+that were hashed, so that what was verified is what runs, whatever happens to the file later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+
+from edge.core.card import CardError, ModelCard, from_dict, mismatches
+from edge.core.tags import FloatArray
+
+CARD = "card.json"
+MODEL = "model.onnx"
+REFERENCE = "reference.npz"
+GOLDEN = "golden.npz"
+DRIFT = "drift.npz"
+REQUIRED = (MODEL, REFERENCE, GOLDEN, DRIFT)
+MAX_FILE_BYTES = 64 << 20
+"""No file of a bundle is near this; a larger one is not read into memory at all."""
+
+
+class RefusalKind(Enum):
+    """What is wrong with a refused bundle."""
+
+    MISSING = "missing"
+    CORRUPT = "corrupt"
+    MISMATCH = "mismatch"
+    """Sound, but made for another line or another release."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRefused:
+    """The bundle must not run; `reason` names file, value, what is permitted and the remedy."""
+
+    kind: RefusalKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedBundle:
+    """A verified bundle. K slots, P tags, F features, D pooled features."""
+
+    directory: Path
+    card: ModelCard
+    model: bytes
+    model_sha256: str
+    loc: FloatArray
+    """float32[K, P, F]: the reference, engineering units."""
+    scale: FloatArray
+    """float32[K, P, F], > 0."""
+    golden: dict[str, FloatArray]
+    """Input and expected output vectors by tensor name, B = 1, states zero."""
+    drift_mean: FloatArray
+    """float32[D]: mean of the pooled features on normal operation."""
+    drift_whiten: FloatArray
+    """float32[D, D]: drift score = rms(drift_whiten @ (pooled - drift_mean))."""
+
+    @property
+    def slots(self) -> int:
+        """K, rows of the reference table."""
+        return int(self.loc.shape[0])
+
+    def reference(self, batch_steps: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """(loc, scale) float32[N, P, F] for N model steps counted from the start of the batch."""
+        rows = [self.card.slot(step, self.slots) for step in batch_steps]
+        return self.loc[rows], self.scale[rows]
+
+
+def load_bundle(
+    directory: Path, tags: Sequence[tuple[str, str]] | None = None, row_s: float | None = None
+) -> LoadedBundle | BundleRefused:
+    """Load and verify a bundle.
+
+    Args:
+        directory: the bundle directory.
+        tags: (name, unit) of the line in model order; None skips the comparison with a line.
+        row_s: seconds per ring row of the line; None likewise.
+
+    Returns:
+        The bundle, or a refusal. Never raises for anything found on the disk.
+    """
+    try:
+        return _load(directory, tags, row_s)
+    except _Refuse as refuse:
+        return BundleRefused(refuse.kind, refuse.reason)
+
+
+class _Refuse(Exception):
+    def __init__(self, kind: RefusalKind, reason: str) -> None:
+        self.kind, self.reason = kind, reason
+
+
+def _load(
+    directory: Path, tags: Sequence[tuple[str, str]] | None, row_s: float | None
+) -> LoadedBundle:
+    if not directory.is_dir():
+        raise _Refuse(
+            RefusalKind.MISSING,
+            f"{directory}: no bundle directory; install a bundle or correct `bundle` in line.toml",
+        )
+    card = _card(directory)
+    contents: dict[str, bytes] = {}
+    for name in REQUIRED:
+        if name not in card.files:
+            raise _Refuse(
+                RefusalKind.CORRUPT, f"{directory / CARD}: files does not list {name}; export again"
+            )
+    for name, digest in card.files.items():
+        if Path(name).name != name or name in (CARD, "", ".", ".."):
+            raise _Refuse(
+                RefusalKind.CORRUPT,
+                f'{directory / CARD}: files lists "{name}"; permitted is a plain file name',
+            )
+        data = _read(directory / name)
+        found = hashlib.sha256(data).hexdigest()
+        if found != digest.lower():
+            raise _Refuse(
+                RefusalKind.CORRUPT,
+                f"{directory / name}: SHA-256 is {found[:12]}..., the card lists {digest[:12]}...; "
+                "the file is damaged or was exchanged, copy the bundle again",
+            )
+        if name in REQUIRED:
+            contents[name] = data
+    wrong = [] if tags is None else mismatches(card, tags, card.row_s if row_s is None else row_s)
+    if wrong:
+        more = f" (and {len(wrong) - 8} more)" if len(wrong) > 8 else ""
+        raise _Refuse(
+            RefusalKind.MISMATCH,
+            f'{directory}: bundle "{card.name}" was not made for this line: '
+            + "; ".join(wrong[:8])
+            + more,
+        )
+    reference = _arrays(directory / REFERENCE, contents[REFERENCE], ("loc", "scale"))
+    drift = _arrays(directory / DRIFT, contents[DRIFT], ("mean", "whiten"))
+    golden = _arrays(directory / GOLDEN, contents[GOLDEN], ("features", "valid", "loc", "scale"))
+    loc, scale = reference["loc"], reference["scale"]
+    row = (len(card.tags), len(card.features))
+    if loc.ndim != 3 or loc.shape[1:] != row or loc.shape[0] < 1 or scale.shape != loc.shape:
+        raise _Refuse(
+            RefusalKind.CORRUPT,
+            f"{directory / REFERENCE}: loc {list(loc.shape)} and scale {list(scale.shape)}; "
+            f"permitted is [slots, {row[0]}, {row[1]}] for both",
+        )
+    if not float(scale.min()) > 0.0:
+        raise _Refuse(
+            RefusalKind.CORRUPT,
+            f"{directory / REFERENCE}: smallest scale is {float(scale.min()):g}; "
+            "permitted is above 0",
+        )
+    width = drift["mean"].size
+    if drift["mean"].ndim != 1 or drift["whiten"].shape != (width, width):
+        raise _Refuse(
+            RefusalKind.CORRUPT,
+            f"{directory / DRIFT}: mean {list(drift['mean'].shape)} and whiten "
+            f"{list(drift['whiten'].shape)}; permitted is [D] and [D, D]",
+        )
+    return LoadedBundle(
+        directory=directory,
+        card=card,
+        model=contents[MODEL],
+        model_sha256=card.files[MODEL].lower(),
+        loc=loc,
+        scale=scale,
+        golden=golden,
+        drift_mean=drift["mean"],
+        drift_whiten=drift["whiten"],
+    )
+
+
+def _card(directory: Path) -> ModelCard:
+    data = _read(directory / CARD)
+    try:
+        return from_dict(json.loads(data.decode("utf-8")))
+    except CardError as error:
+        kind = RefusalKind.MISMATCH if "not supported" in str(error) else RefusalKind.CORRUPT
+        raise _Refuse(kind, f"{directory}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise _Refuse(
+            RefusalKind.CORRUPT,
+            f"{directory / CARD}: not valid JSON ({error}); copy the bundle again",
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise _Refuse(
+                RefusalKind.CORRUPT,
+                f"{path}: {size} bytes; permitted is at most {MAX_FILE_BYTES}",
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise _Refuse(
+            RefusalKind.MISSING, f"{path}: file is missing; copy the whole bundle again"
+        ) from None
+    except OSError as error:
+        raise _Refuse(
+            RefusalKind.CORRUPT, f"{path}: cannot be read: {error.strerror or error}"
+        ) from None
+
+
+def _arrays(path: Path, data: bytes, needed: Sequence[str]) -> dict[str, FloatArray]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: np.asarray(archive[name], np.float32) for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise _Refuse(
+            RefusalKind.CORRUPT, f"{path}: not a numpy archive ({error}); export the bundle again"
+        ) from None
+    for name in needed:
+        if name not in arrays:
+            raise _Refuse(
+                RefusalKind.CORRUPT, f'{path}: array "{name}" is missing; export the bundle again'
+            )
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise _Refuse(
+                RefusalKind.CORRUPT,
+                f'{path}: array "{name}" holds NaN or infinity; permitted are finite numbers',
+            )
+    return arrays
