@@ -1,0 +1,144 @@
+"""Checked values -> the types the rest of the appliance sees, when no fault was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge.config.types import (
+    Appliance,
+    Line,
+    Link,
+    ModbusLink,
+    ModbusSource,
+    ModelSettings,
+    OpcUaLink,
+    OpcUaSource,
+    Outputs,
+    Source,
+    TagRow,
+    WordBlock,
+)
+from edge.core.codec import Encoding
+from edge.core.schedule import Schedule
+from edge.core.tags import Tag
+from edge.core.topology import Component, Topology
+from edge.core.trim import TrimSettings
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineParts:
+    """The checked files of one line."""
+
+    name: str
+    line: Values
+    tags: Values
+    components: Values
+    outputs: Values
+    trim: Values | None
+    schedule: Schedule | None
+
+
+def appliance(
+    directory: Path,
+    values: Values,
+    lines: Sequence[LineParts],
+    sha256: str,
+    state_dir: Path | None,
+    runtime_dir: Path | None,
+) -> Appliance:
+    """The whole configuration; paths of bundles become absolute or relative to the caller."""
+    return Appliance(
+        name=values["name"],
+        state_dir=state_dir or Path(values["state_dir"]),
+        runtime_dir=runtime_dir or Path(values["runtime_dir"]),
+        provider=values["provider"],
+        lines=tuple(_line(directory, parts) for parts in lines),
+        config_sha256=sha256,
+    )
+
+
+def _line(directory: Path, parts: LineParts) -> Line:
+    model = parts.line["model"]
+    return Line(
+        name=parts.name,
+        title=parts.line["title"],
+        links=tuple(_link(row) for row in parts.line["link"]),
+        tags=tuple(_tag_row(row) for row in parts.tags["tag"]),
+        context=tuple(_tag_row(row) for row in parts.tags["context"]),
+        topology=Topology(
+            components=tuple(Component(**row) for row in parts.components["component"]),
+            edges=parts.components["edges"],
+        ),
+        outputs=Outputs(
+            block_w=_block(parts.outputs["block_w"]),
+            block_r=_block(parts.outputs["block_r"]) if "block_r" in parts.outputs else None,
+            plc_timeout_s=parts.outputs["plc_timeout_s"],
+        ),
+        model=ModelSettings(
+            bundle=directory / model["bundle"],
+            warn_probability=model.get("warn_probability"),
+            persist_steps=model["persist_steps"],
+            clear_steps=model["clear_steps"],
+            min_valid=model["min_valid"],
+        ),
+        row_s=parts.line["ring"]["row_s"],
+        ring_rows=parts.line["ring"]["rows"],
+        schedule=parts.schedule,
+        trim=None if parts.trim is None else _trim(parts.trim),
+    )
+
+
+def _link(row: Values) -> Link:
+    fields = {name: value for name, value in row.items() if name not in ("protocol", "forbidden")}
+    if row["protocol"] == "opc-ua":
+        return OpcUaLink(**fields)
+    forbidden = tuple((span["table"], span["first"], span["last"]) for span in row["forbidden"])
+    return ModbusLink(**fields, forbidden=forbidden)
+
+
+_TAG_KEYS = ("name", "text", "unit", "low", "high", "component", "part", "frozen_s", "max_age_s")
+
+
+def _tag_row(row: Values) -> TagRow:
+    tag = Tag(**{name: row[name] for name in _TAG_KEYS if name in row})
+    return TagRow(tag=tag, source=_source(row))
+
+
+def _source(row: Values) -> Source:
+    if "node" in row:
+        return OpcUaSource(
+            link=row["link"], node=row["node"], scale=row["scale"], offset=row["offset"]
+        )
+    return ModbusSource(
+        link=row["link"],
+        unit_id=row["unit_id"],
+        table=row["table"],
+        address=row["address"],
+        encoding=Encoding(
+            type=row["type"],
+            word_order=row["word_order"],
+            byte_order=row["byte_order"],
+            scale=row["scale"],
+            offset=row["offset"],
+            bit=row.get("bit", 0),
+            invalid=row["invalid"],
+        ),
+    )
+
+
+def _block(row: Values) -> WordBlock:
+    if "node" in row:
+        return WordBlock(link=row["link"], count=row["count"], node=row["node"])
+    return WordBlock(
+        link=row["link"], count=row["count"], unit_id=row["unit_id"], address=row["address"]
+    )
+
+
+def _trim(values: Values) -> TrimSettings:
+    # Keys and fields have the same names; a test compares the two lists.
+    return TrimSettings(**values["limits"], **values["plant"], **values["tags"])

@@ -1,0 +1,376 @@
+"""What only shows when two keys, two rows or two files are compared.
+
+Each function takes checked documents (rows with a fault of their own are incomplete, so every key
+is asked for, never assumed) and reports through them. Addresses have their own file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.config.addresses import device
+from edge.config.faults import suggestion
+from edge.config.keys import Key
+from edge.config.locate import Path
+from edge.config.read import Document, row_subject
+from edge.config.tables import CONTEXT, LINK, TAG, TRIM
+from edge.core.codec import WORDS
+from edge.core.schedule import Schedule
+
+_BIT_TABLES = ("coil", "discrete")
+
+
+def named_rows(document: Document, name: str, label: str) -> dict[str, dict[str, Any]]:
+    """Rows of a list by their label; the first one wins."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in document.values.get(name, ()):
+        if label in row:
+            found.setdefault(row[label], row)
+    return found
+
+
+def check_unique(
+    document: Document, lists: tuple[tuple[str, str], ...], key: str, remedy: str
+) -> None:
+    """Faults where `key` repeats in any of the (list, subject) given."""
+    seen: dict[object, int] = {}
+    for name, subject in lists:
+        for index, row in enumerate(document.values.get(name, ())):
+            if key not in row:
+                continue
+            path: Path = (name, index, key)
+            line = document.line(path)
+            if row[key] in seen:
+                shown = f'"{row[key]}"' if isinstance(row[key], str) else row[key]
+                document.fault(
+                    path,
+                    f"{key} = {shown} is already used in line {seen[row[key]]}; {remedy}",
+                    f"{subject} row {index + 1}",
+                )
+            seen.setdefault(row[key], line)
+
+
+def check_line(line: Document, schedule: Schedule | None) -> None:
+    """Link names, links to one device, timeouts against the row, ring against the schedule."""
+    check_unique(line, (("link", "link"),), "name", "give every link its own name")
+    row_s = line.values.get("ring", {}).get("row_s")
+    for index, link in enumerate(line.values.get("link", ())):
+        subject = row_subject(LINK, link, index)
+        for other in line.values["link"][:index]:
+            if None not in device(link) and device(link) == device(other):
+                line.fault(
+                    ("link", index),
+                    f'reaches the same device as link "{other.get("name", "?")}"; use one link, '
+                    "with unit_id per tag where needed",
+                    subject,
+                    "name",
+                )
+        if row_s is not None and link.get("timeout_ms", 0) >= row_s * 1000:
+            line.fault(
+                ("link", index, "timeout_ms"),
+                f"timeout_ms = {link['timeout_ms']} is not shorter than a row "
+                f"([ring] row_s = {row_s:g} s); permitted: below {row_s * 1000:g} ms",
+                subject,
+                "timeout_ms",
+            )
+    rows = line.values.get("ring", {}).get("rows")
+    if schedule is not None and rows is not None and row_s is not None:
+        needed = -(-schedule.end_min * 60 // row_s)
+        if rows < needed:
+            line.fault(
+                ("ring", "rows"),
+                f"rows = {rows} holds {rows * row_s / 60:g} min but the schedule lasts "
+                f"{schedule.end_min:g} min; permitted: at least {needed:g}",
+                "[ring]",
+            )
+
+
+def check_components(components: Document) -> None:
+    """Codes and numbers are unique, edges join existing, different components."""
+    rows = (("component", "component"),)
+    check_unique(components, rows, "code", "give every component its own code")
+    check_unique(components, rows, "number", "give every component its own number")
+    codes = named_rows(components, "component", "code")
+    for index, edge in enumerate(components.values.get("edges", ())):
+        for code in edge:
+            if code not in codes:
+                components.fault(
+                    ("edges", index), f"component '{code}' is not defined; "
+                    f"{suggestion(code, codes)}", f"edge {edge[0]} to {edge[1]}",
+                )  # fmt: skip
+        if edge[0] == edge[1]:
+            components.fault(
+                ("edges", index), "joins a component to itself; remove it",
+                f"edge {edge[0]} to {edge[1]}",
+            )  # fmt: skip
+
+
+def check_references(
+    document: Document, name: str, path: Path, subject: str, value: Any, permitted: Any, place: str
+) -> None:
+    """Report `value` unless it is among `permitted` (None: cannot be judged)."""
+    if permitted is not None and value is not None and value not in permitted:
+        document.fault(
+            path, f"{name} '{value}' is not in {place}; {suggestion(value, permitted)}", subject
+        )
+
+
+def check_tags(
+    tags: Document,
+    links: Mapping[str, Any] | None,
+    components: Mapping[str, Mapping[str, Any]] | None,
+) -> None:
+    """Unique names, existing links, components and parts, consistent ranges and encodings."""
+    lists = (("tag", "tag"), ("context", "context"))
+    check_unique(tags, lists, "name", "give every tag its own name")
+    for (name, _), section in zip(lists, (TAG, CONTEXT), strict=True):
+        for index, row in enumerate(tags.values.get(name, ())):
+            path: Path = (name, index)
+            subject = row_subject(section, row, index)
+            check_references(
+                tags, "link", (*path, "link"), subject, row.get("link"), links, "line.toml"
+            )
+            _check_place(tags, path, subject, row, components)
+            _check_range(tags, path, subject, row)
+            if "table" in row:
+                _check_encoding(tags, path, subject, row)
+
+
+def _check_place(
+    tags: Document,
+    path: Path,
+    subject: str,
+    row: Mapping[str, Any],
+    components: Mapping[str, Mapping[str, Any]] | None,
+) -> None:
+    code, part = row.get("component"), row.get("part")
+    if part and code == "":
+        tags.fault(
+            (*path, "part"), f"part '{part}' without a component; add 'component'", subject
+        )
+    if not code:
+        return
+    check_references(
+        tags, "component", (*path, "component"), subject, code, components, "components.toml"
+    )
+    parts = (components or {}).get(code, {}).get("parts")
+    if part and parts is not None and part not in parts:
+        tags.fault(
+            (*path, "part"),
+            f"part '{part}' is not a part of component {code}; {suggestion(part, parts)}",
+            subject,
+        )
+
+
+def _check_range(tags: Document, path: Path, subject: str, row: Mapping[str, Any]) -> None:
+    low, high = row.get("low"), row.get("high")
+    if low is not None and high is not None and low >= high:
+        tags.fault(
+            (*path, "low"),
+            f"low = {low:g} is not below high = {high:g}; give the ends of the instrument range",
+            subject,
+        )
+    if row.get("scale") == 0:
+        tags.fault(
+            (*path, "scale"), "scale = 0 makes every value the same; permitted: not 0", subject
+        )
+
+
+def _check_encoding(tags: Document, path: Path, subject: str, row: Mapping[str, Any]) -> None:
+    """Type against table, bit, invalid codes and range."""
+    kind = row.get("type")
+    if kind is None:
+        return
+    if row["table"] in _BIT_TABLES:
+        if kind != "bit":
+            tags.fault(
+                (*path, "type"),
+                f'type = "{kind}" needs registers, but table "{row["table"]}" holds single bits; '
+                'permitted: type = "bit"',
+                subject,
+            )
+        elif "bit" in row:
+            tags.fault(
+                (*path, "bit"),
+                f'bit = {row["bit"]} has no meaning in table "{row["table"]}", where every '
+                "address is one bit; remove it",
+                subject,
+            )
+        return
+    if kind != "bit" and "bit" in row:
+        tags.fault(
+            (*path, "bit"),
+            f'bit = {row["bit"]} has no meaning for type = "{kind}"; remove it or set '
+            'type = "bit"',
+            subject,
+        )
+    width = 1 if kind == "bit" else 16 * WORDS[kind]
+    for code in row.get("invalid", ()):
+        if code >= 2**width:
+            tags.fault(
+                (*path, "invalid"),
+                f"invalid: code {code} does not fit type {kind}; permitted: 0..{2**width - 1}",
+                subject,
+            )
+    raw = _raw_range(kind)
+    low, high, scale = row.get("low"), row.get("high"), row.get("scale")
+    if raw is None or low is None or high is None or not scale or low >= high:
+        return
+    ends = sorted(value * scale + row.get("offset", 0.0) for value in raw)
+    slack = 1e-9 * max(abs(ends[0]), abs(ends[1]))
+    for name, value in (("low", low), ("high", high)):
+        if not ends[0] - slack <= value <= ends[1] + slack:
+            tags.fault(
+                (*path, name),
+                f"{name} = {value:g} cannot be reached by {kind} x {scale:g}; permitted: "
+                f"{ends[0]:g}..{ends[1]:g}; correct the type, the scale or the range",
+                subject,
+            )
+
+
+def _raw_range(kind: str) -> tuple[int, int] | None:
+    """Smallest and largest raw value of an integer type; None for floats."""
+    if kind == "bit":
+        return 0, 1
+    if kind.startswith("float"):
+        return None
+    bits = int(kind.removeprefix("u").removeprefix("int"))
+    return (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def check_outputs(outputs: Document, links: Mapping[str, Mapping[str, Any]] | None) -> None:
+    """Links of the blocks exist and can carry a block in one request."""
+    for name in ("block_w", "block_r"):
+        block = outputs.values.get(name)
+        if block is None:
+            continue
+        subject = f"[{name}]"
+        check_references(
+            outputs, "link", (name, "link"), subject, block.get("link"), links, "line.toml"
+        )
+        link = (links or {}).get(block.get("link", ""), {})
+        most = link.get("max_registers")
+        if most is not None and most < block.get("count", 0):
+            outputs.fault(
+                (name, "link"),
+                f'link "{block["link"]}" reads at most {most} registers at once (max_registers), '
+                f"but the block is {block['count']} words and must be read in one request; raise "
+                "max_registers or use another link",
+                subject,
+            )
+
+
+def check_trim(
+    trim: Document,
+    line: Document | None,
+    tags: Document | None,
+    components: Mapping[str, Mapping[str, Any]] | None,
+    outputs: Document | None,
+) -> None:
+    """Roles exist and have the right unit; limits do not contradict each other."""
+    _check_limits(trim)
+    if tags is not None:
+        _check_roles(trim, tags)
+    _check_hold(trim, tags, components)
+    if line is not None and "schedule" not in line.values and line.whole:
+        trim.fault(
+            (), f"a trim needs the batch schedule's NaOH flow, but {line.file} names no schedule; "
+            "add it or remove trim.toml", key="schedule",
+        )  # fmt: skip
+    if outputs is not None and "block_r" not in outputs.values and outputs.whole:
+        trim.fault(
+            (), f"a trim needs the operator's answer, but {outputs.file} has no [block_r]; add it "
+            "or remove trim.toml", key="block_r",
+        )  # fmt: skip
+
+
+_ORDERED = (
+    ("limits", "min_change_kg_h", "limits", "max_change_kg_h",
+     "the smallest suggestion must be below the largest change"),
+    ("limits", "ph_low", "limits", "ph_high", "exchange or correct them"),
+    ("limits", "accept_time_s", "limits", "ttl_s",
+     "a suggestion must outlive the time the operator takes to accept it"),
+    ("plant", "heel_m3", "plant", "max_volume_m3", "the heel must leave room for the batch"),
+)  # fmt: skip
+"""(table, key) that must be below (table, key), and why."""
+
+
+def _check_limits(trim: Document) -> None:
+    for table, key, other_table, other, why in _ORDERED:
+        low = trim.values.get(table, {}).get(key)
+        high = trim.values.get(other_table, {}).get(other)
+        if low is not None and high is not None and low >= high:
+            trim.fault(
+                (table, key), f"{key} = {low:g} is not below {other} = {high:g}; {why}",
+                f"[{table}]",
+            )  # fmt: skip
+
+
+def _role_keys() -> tuple[Key, ...]:
+    roles = TRIM.key("tags")
+    return roles.section.keys if roles is not None and roles.section is not None else ()
+
+
+def _check_roles(trim: Document, tags: Document) -> None:
+    known = {**named_rows(tags, "context", "name"), **named_rows(tags, "tag", "name")}
+    roles = trim.values.get("tags", {})
+    taken: dict[str, str] = {}
+    for key in _role_keys():
+        if key.refers != "tag":
+            continue
+        value = roles.get(key.name, ())
+        for name in value if isinstance(value, tuple) else (value,):
+            path: Path = ("tags", key.name)
+            check_references(trim, f"{key.name}: tag", path, "[tags]", name, known, "tags.toml")
+            unit = known.get(name, {}).get("unit")
+            if unit is not None and unit != key.refers_unit:
+                trim.fault(
+                    path,
+                    f"{key.name}: tag '{name}' is in {unit}; permitted: a tag in "
+                    f"{key.refers_unit}",
+                    "[tags]",
+                )
+            if name in taken:
+                trim.fault(
+                    path,
+                    f"{key.name}: tag '{name}' already serves as {taken[name]}; every role needs "
+                    "its own tag",
+                    "[tags]",
+                )
+            taken.setdefault(name, key.name)
+
+
+def _check_hold(
+    trim: Document,
+    tags: Document | None,
+    components: Mapping[str, Mapping[str, Any]] | None,
+) -> None:
+    """A suspected leak or probe defect must hold the suggestion: feedback would hide it."""
+    roles = trim.values.get("tags", {})
+    hold = roles.get("hold_components")
+    if hold is None:
+        return
+    path: Path = ("tags", "hold_components")
+    for code in hold:
+        check_references(
+            trim, "hold_components: component", path, "[tags]", code, components, "components.toml"
+        )
+        if (components or {}).get(code, {}).get("reportable") is False:
+            trim.fault(
+                path,
+                f"hold_components: component '{code}' is never reported as faulty "
+                "(reportable = false); remove it",
+                "[tags]",
+            )
+    rows = named_rows(tags, "tag", "name") if tags is not None else {}
+    for name in (roles.get("naoh_flow"), *roles.get("ph_tags", ())):
+        code = rows.get(name or "", {}).get("component")
+        if code is not None and code not in hold:
+            trim.fault(
+                path,
+                f"hold_components lacks {code}, the component of '{name}'; a trim would hide its "
+                "defect; add it",
+                "[tags]",
+            )
+            hold = (*hold, code)
