@@ -8,6 +8,7 @@ limit nobody entered is a limit nobody is responsible for (register contract, ha
 from __future__ import annotations
 
 from edge.config.keys import FileSpec, Key, Need, Section
+from edge.core.registers import BLOCK_R_WORDS, BLOCK_W_WORDS
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _TABLES = ("coil", "discrete", "input", "holding")
@@ -257,9 +258,9 @@ OUTPUTS = Section(
     keys=(
         Key(name="plc_timeout_s", kind="real", unit="s", low=1, high=600, default=5.0,
             doc="PLC heartbeat older than this counts as PLC gone."),
-        Key(name="block_w", kind="table", section=_block("block_w", 64, "block W"),
+        Key(name="block_w", kind="table", section=_block("block_w", BLOCK_W_WORDS, "block W"),
             doc="Block W, appliance to PLC: the only thing this appliance ever writes."),
-        Key(name="block_r", kind="table", section=_block("block_r", 16, "block R"),
+        Key(name="block_r", kind="table", section=_block("block_r", BLOCK_R_WORDS, "block R"),
             default=Need.OPTIONAL,
             doc="Block R, PLC to appliance: heartbeat, operator's answers, batch state."),
     ),

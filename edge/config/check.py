@@ -1,0 +1,175 @@
+"""`ncm-edge check`: either every fault, or what this appliance is going to read and write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.config.load import ConfigError, load
+from edge.config.types import (
+    Appliance,
+    Line,
+    Link,
+    ModbusLink,
+    ModbusSource,
+    OpcUaLink,
+    TagRow,
+    WordBlock,
+)
+from edge.core import blocks
+from edge.core.codec import WORDS
+from edge.core.registers import TAGS_BAD_BITS
+
+FINE = 0
+FAULTY = 2
+"""Exit code for a user's mistake."""
+
+
+def check(directory: Path, *, lines: Sequence[str] | None = None) -> tuple[int, str]:
+    """Exit code and text: (0, summary) or (2, one line per fault and their number)."""
+    try:
+        appliance = load(directory, lines=lines)
+    except ConfigError as error:
+        count = len(error.faults)
+        return FAULTY, f"{error}\n{count} fault{'s' if count > 1 else ''} in {directory}"
+    return FINE, summary(appliance, directory)
+
+
+def summary(appliance: Appliance, directory: Path) -> str:
+    """The configuration on one screen."""
+    text = [
+        f"{directory}: no faults",
+        f"appliance {appliance.name}: provider {appliance.provider}, state in "
+        f"{appliance.state_dir}, configuration {appliance.config_sha256[:12]}",
+    ]
+    for line in appliance.lines:
+        text += ["", *_line(line)]
+    found = warnings(appliance)
+    if found:
+        text += ["", *(f"warning: {warning}" for warning in found)]
+    return "\n".join(text)
+
+
+def _line(line: Line) -> list[str]:
+    row = f"{line.row_s:g} s"
+    reportable = sum(component.reportable for component in line.topology.components)
+    text = [
+        f'line {line.name} "{line.title}": {len(line.tags)} tags, {len(line.context)} context, '
+        f"{reportable} components, a row every {row}, ring {line.ring_rows} rows "
+        f"({line.ring_rows * line.row_s / 3600:g} h)"
+    ]
+    text += [f"  {_link(line, link)}" for link in line.links]
+    schedule = line.schedule
+    text.append(
+        "  schedule   none: a continuous process"
+        if schedule is None
+        else f"  schedule   {schedule.name}: {len(schedule.steps)} steps, {schedule.end_min:g} min"
+    )
+    text.append(f"  model      {line.model.bundle}")
+    text.append(f"  trim       {_trim(line)}")
+    text.append(f"  writes     {_block(line, line.outputs.block_w)}; nothing else")
+    if line.outputs.block_r is not None:
+        text.append(f"  reads      {_block(line, line.outputs.block_r)}")
+    return text
+
+
+def _link(line: Line, link: Link) -> str:
+    rows = [row for row in (*line.tags, *line.context) if row.source.link == link.name]
+    requests = request_count(link, rows)
+    asked = f"{len(rows)} values in {requests} request{'' if requests == 1 else 's'} a row"
+    if isinstance(link, ModbusLink):
+        return f"link       {link.name}: Modbus TCP {link.host}:{link.port}, {asked}"
+    return f"link       {link.name}: OPC UA {link.url}, {asked}"
+
+
+def request_count(link: Link, rows: Sequence[TagRow]) -> int:
+    """Requests one poll of these tags costs on the link."""
+    if isinstance(link, OpcUaLink):
+        return -(-len(rows) // link.max_nodes_per_read)
+    spans = [
+        blocks.Span(
+            index=index,
+            unit_id=row.source.unit_id,
+            table=row.source.table,
+            address=row.source.address,
+            count=WORDS[row.source.encoding.type],
+        )
+        for index, row in enumerate(rows)
+        if isinstance(row.source, ModbusSource)
+    ]
+    plan = blocks.plan(
+        spans, max_count=link.max_registers, max_gap=link.max_gap, forbidden=link.forbidden
+    )
+    return len(plan)
+
+
+def _trim(line: Line) -> str:
+    trim = line.trim
+    if trim is None:
+        return "never suggested: no trim.toml"
+    return (
+        f"at most {trim.authority_fraction:.0%} of the feed-forward flow, "
+        f"{trim.max_change_kg_h:g} kg/h per minute, from {trim.min_change_kg_h:g} kg/h up; expires "
+        f"after {trim.ttl_s} s; pH {trim.ph_low:g}..{trim.ph_high:g}; held by "
+        f"{', '.join(trim.hold_components)}"
+    )
+
+
+def _block(line: Line, block: WordBlock) -> str:
+    """The addresses of a block, 0-based as on the wire and 1-based as many manuals print them."""
+    if block.address is None:
+        return f"{block.link}: node {block.node}, UInt16[{block.count}]"
+    first, last = block.address, block.address + block.count - 1
+    return (
+        f"{block.link} unit {block.unit_id}: holding registers {first}..{last} (0-based, as on the "
+        f"wire) = {first + 1}..{last + 1} (1-based)"
+    )
+
+
+def warnings(appliance: Appliance) -> tuple[str, ...]:
+    """What is permitted but should be known: a missing bundle, links nobody uses, and the like."""
+    return tuple(warning for line in appliance.lines for warning in _warnings(line))
+
+
+def _warnings(line: Line) -> list[str]:
+    found = []
+    place = f"line {line.name}"
+    if not line.model.bundle.is_dir():
+        found.append(
+            f"{place}: bundle {line.model.bundle} is not there; the appliance will keep its "
+            "ring and its heartbeat but give no verdict"
+        )
+    else:
+        found += _threshold(line)
+    used = {row.source.link for row in (*line.tags, *line.context)}
+    used |= {block.link for block in (line.outputs.block_w, line.outputs.block_r) if block}
+    found += [
+        f"{place}: link {link.name} carries no tag and no block; remove it from line.toml"
+        for link in line.links
+        if link.name not in used
+    ]
+    if line.outputs.block_r is None:
+        found.append(f"{place}: no block R, so neither the PLC's heartbeat nor answers are seen")
+    if len(line.tags) > TAGS_BAD_BITS:
+        found.append(
+            f"{place}: {len(line.tags)} tags, but TAGS_BAD of block W names only the first "
+            f"{TAGS_BAD_BITS}"
+        )
+    return found
+
+
+def _threshold(line: Line) -> list[str]:
+    """A flag that is raised below the level at which it is cleared would never rest."""
+    warn = line.model.warn_probability
+    try:
+        card = json.loads((line.model.bundle / "card.json").read_bytes())
+        clear = float(card["clear_threshold"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # the daemon reports a broken bundle with its reason
+    if warn is None or warn > clear:
+        return []
+    return [
+        f"line {line.name}: warn_probability = {warn:g} is not above the bundle's clear_threshold "
+        f"= {clear:g}; the flag would be raised and cleared in turn"
+    ]
