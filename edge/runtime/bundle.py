@@ -96,7 +96,7 @@ def load_bundle(
         return BundleRefused(refuse.kind, refuse.reason)
 
 
-class _Refuse(Exception):
+class _Refuse(Exception):  # noqa: N818 - control flow, caught in this file
     def __init__(self, kind: RefusalKind, reason: str) -> None:
         self.kind, self.reason = kind, reason
 

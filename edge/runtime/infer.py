@@ -40,11 +40,11 @@ _CUDA_OPTIONS = {
 }
 
 
-class EngineRefused(RuntimeError):
+class EngineRefused(RuntimeError):  # noqa: N818 - named for the outcome
     """No session can be built, or it does not reproduce the bundle's golden vectors."""
 
 
-class InferenceFailed(RuntimeError):
+class InferenceFailed(RuntimeError):  # noqa: N818 - named for the outcome
     """A run raised, or its outputs are not numbers in their permitted range."""
 
 
