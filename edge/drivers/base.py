@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 
 class LinkError(Exception):
-    """The link or the device failed; the message names link, address and cause. Retrying may help."""
+    """The link or the device failed; the message names link, address, cause. Retrying may help."""
 
 
 class WriteRefused(Exception):  # noqa: N818 - a refusal, not a fault
@@ -62,13 +62,16 @@ class Driver(Protocol):
     counters: LinkCounters
 
     async def run(self) -> None:
-        """Own the link until cancelled: connect, reconnect with jittered back-off, never give up."""
+        """Own the link until cancelled: connect, reconnect with jittered back-off, for ever."""
 
     async def read(self) -> Sample:
-        """Poll every tag of the link once, bounded by the link's timeout. Never raises LinkError."""
+        """Poll every tag of the link once, bounded by the link's timeout; no LinkError."""
 
     async def read_words(self, block: str) -> tuple[int, ...]:
         """Read a configured word block ("R", or "W" for the read-back). Raises LinkError."""
 
     async def write_words(self, block: str, words: Sequence[int]) -> None:
         """Write block "W" in one request, exactly once. Raises WriteRefused or LinkError."""
+
+    def raw_words(self, index: int) -> tuple[int, ...]:
+        """Registers of tag row `index` in the last good read; empty where there are none."""

@@ -1,0 +1,228 @@
+"""Modbus TCP: poll the planned blocks, write block W and nothing else.
+
+Connection states, owned by `run`::
+
+    connecting --TCP open--> silent --first valid answer--> connected
+        ^                       |                               |
+        +--- jittered 0.1..2 s -+---- closed, doubt, 3 time-outs in a row
+
+"Connected" is reported only after an answer: a device that takes one connection accepts a second
+one and never answers. RTU and TLS are not offered here; the guard of `modbus_wire` relies on the
+MBAP header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.config.types import ModbusLink, TagRow, WordBlock
+from edge.core.tags import Quality, Reason
+from edge.drivers.base import LinkCounters, LinkError, Sample, WriteRefused
+from edge.drivers.modbus_reader import BlockReader
+from edge.drivers.modbus_wire import (
+    MAX_READ_REGISTERS,
+    MAX_WRITE_REGISTERS,
+    DeviceError,
+    DoubtError,
+    LostError,
+    SilenceError,
+    Table,
+    Wire,
+    WireError,
+)
+
+_log = logging.getLogger(__name__)
+
+BACKOFF_S = (0.1, 2.0)
+"""First and longest pause before another connection attempt; jitter takes up to half of it."""
+TIMEOUTS_TO_DROP = 3
+"""Time-outs in a row, over all units, after which the connection is given up."""
+
+
+class ModbusDriver:
+    """One Modbus TCP link. See `edge.drivers.base.Driver`."""
+
+    def __init__(
+        self,
+        link: ModbusLink,
+        rows: Sequence[TagRow],
+        blocks: Mapping[str, WordBlock],
+        *,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """`jitter` gives 0..1. Raises ValueError when the link cannot serve a row or block."""
+        self.name = link.name
+        self.counters = LinkCounters()
+        self._link = link
+        self._count = len(rows)
+        self._blocks = dict(blocks)
+        self._jitter = jitter
+        self._wire: Wire | None = None
+        self._turn = asyncio.Lock()  # fair: a write waits for one transaction, never for a poll
+        self._idle_since_s = 0.0
+        self._timeouts_in_a_row = 0
+        self._said = ""
+        self._reader = BlockReader(link, tuple(rows), self.counters, self._read)
+        for name, block in self._blocks.items():
+            most = MAX_WRITE_REGISTERS if name == "W" else MAX_READ_REGISTERS
+            if block.address is None or not 1 <= block.count <= most:
+                raise ValueError(
+                    f'link "{self.name}": block {name} at address {block.address} with '
+                    f"{block.count} registers; permitted: an address and 1..{most} registers"
+                )
+
+    # --- the connection ---
+
+    async def run(self) -> None:
+        """Own the link until cancelled: connect, reconnect with jittered back-off, for ever."""
+        link = self._link
+        pause_s = BACKOFF_S[0]
+        while True:
+            wire = Wire(link.host, link.port, link.timeout_ms / 1000)
+            try:
+                why = f"no TCP connection within {link.timeout_ms} ms"
+                if await wire.connect():
+                    await asyncio.sleep(link.pause_after_connect_ms / 1000)
+                    self._timeouts_in_a_row = 0
+                    self._reader.reset()
+                    self._wire = wire
+                    await wire.lost.wait()
+                    why = wire.why
+            finally:
+                answered = self.counters.connected
+                self._wire = None
+                self.counters.connected = False
+                wire.close()
+            self._say(f"{link.host}:{link.port}: {why}")
+            if answered:
+                self.counters.lost += 1
+                pause_s = BACKOFF_S[0]
+            await asyncio.sleep(pause_s * (1 - 0.5 * self._jitter()))
+            pause_s = min(2 * pause_s, BACKOFF_S[1])
+
+    def _say(self, error: str) -> None:
+        """Log a change of state once, not its repeats; "" is the state connected."""
+        if error:
+            self.counters.last_error = error
+        if error == self._said:
+            return
+        self._said = error
+        if error:
+            _log.warning("link %s: %s", self.name, error)
+        else:
+            _log.info("link %s: connected", self.name)
+
+    # --- one transaction ---
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[Wire]:
+        """The open connection, for one request. Raises WireError and keeps the counters."""
+        loop = asyncio.get_running_loop()
+        async with self._turn:
+            pause_s = self._link.pause_between_requests_ms / 1000
+            if pause_s:
+                await asyncio.sleep(max(0.0, self._idle_since_s + pause_s - loop.time()))
+            wire = self._wire
+            if wire is None:
+                raise LostError("not connected")
+            try:
+                yield wire
+            except WireError as exc:
+                self.counters.last_error = str(exc)
+                if isinstance(exc, DeviceError):
+                    self.counters.exceptions += 1
+                    self._answered()
+                elif isinstance(exc, SilenceError):
+                    self.counters.timeouts += 1
+                    self._timeouts_in_a_row += 1
+                    if self._timeouts_in_a_row >= TIMEOUTS_TO_DROP:
+                        wire.close(f"{TIMEOUTS_TO_DROP} requests in a row without an answer")
+                elif isinstance(exc, DoubtError):
+                    self.counters.bad_answers += 1
+                raise
+            finally:
+                self._idle_since_s = loop.time()
+            self.counters.ok += 1
+            self._answered()
+
+    def _answered(self) -> None:
+        self._timeouts_in_a_row = 0
+        if not self.counters.connected:
+            self.counters.connected = True
+            self.counters.connects += 1
+            self._say("")
+
+    async def _read(
+        self, unit_id: int, table: Table, address: int, count: int
+    ) -> npt.NDArray[np.uint16]:
+        async with self._transaction() as wire:
+            return await wire.read(unit_id, table, address, count)
+
+    # --- the Driver protocol ---
+
+    async def read(self) -> Sample:
+        """Poll every tag once. Each request is bounded by the link's time-out; never raises."""
+        loop = asyncio.get_running_loop()
+        start_s = loop.time()
+        if self._wire is None:
+            values = np.full(self._count, np.nan)
+            reason = np.full(self._count, Reason.NOT_CONNECTED, np.uint8)
+        else:
+            values, reason = await self._reader.poll()
+            self.counters.rtt_ms = (loop.time() - start_s) * 1000
+        return Sample(
+            values=values,
+            quality=np.where(reason == Reason.NONE, Quality.GOOD, Quality.BAD).astype(np.uint8),
+            reason=reason,
+            source_s=np.full(self._count, np.nan),
+            start_s=start_s,
+            end_s=loop.time(),
+        )
+
+    async def read_words(self, block: str) -> tuple[int, ...]:
+        """Read block "R" or "W": raw words. Raises LinkError."""
+        where = self._blocks.get(block)
+        if where is None or where.address is None:
+            raise LinkError(f'link "{self.name}": no block {block} is configured here')
+        try:
+            words = await self._read(where.unit_id, "holding", where.address, where.count)
+        except WireError as exc:
+            raise LinkError(f"{self._at(block, where)}: {exc}") from exc
+        return tuple(int(w) for w in words)
+
+    async def write_words(self, block: str, words: Sequence[int]) -> None:
+        """Write block "W" with exactly one FC16 frame and check its echo.
+
+        Raises WriteRefused before anything is sent when the block is not on the write list or the
+        words do not fit it, and LinkError when the write failed or its outcome is unknown.
+        """
+        where = self._blocks.get(block)
+        if block != "W" or where is None or where.address is None:
+            raise WriteRefused(
+                f'link "{self.name}": block "{block}" is not on the write list; permitted: "W"'
+                + ("" if "W" in self._blocks else ", which is not on this link")
+            )
+        if len(words) != where.count or not all(0 <= w <= 0xFFFF for w in words):
+            raise WriteRefused(
+                f"{self._at(block, where)}: {len(words)} words from {min(words, default=0)} to "
+                f"{max(words, default=0)}; permitted: {where.count} words of 0..65535"
+            )
+        try:
+            async with self._transaction() as wire:
+                await wire.write(where.unit_id, where.address, words)
+        except WireError as exc:
+            raise LinkError(f"{self._at(block, where)}: {exc}") from exc
+
+    def raw_words(self, index: int) -> tuple[int, ...]:
+        """Registers of tag row `index` in the last good read; empty before the first one."""
+        return self._reader.raw_words(index)
+
+    def _at(self, name: str, block: WordBlock) -> str:
+        return f'link "{self.name}": block {name} at unit {block.unit_id} holding {block.address}'
