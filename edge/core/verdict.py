@@ -10,8 +10,7 @@ least 1. Its *down* level is the same with `clear_threshold`. Then
     severity after = severity before, moved into [up, down]
 
 so a level is raised only by `persist_steps` steps in a row that agree, lowered only by
-`clear_steps`
-in a row, and never oscillates between the two thresholds. The flag is severity >= 1.
+`clear_steps` in a row, and never oscillates between the two thresholds. The flag is severity >= 1.
 
 A step without a valid score changes neither level nor flag and casts no vote; the verdict then says
 that it is invalid and why, and its probability and severity must not be shown.

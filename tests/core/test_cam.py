@@ -1,0 +1,116 @@
+"""Ranking of components from CAM and deviation on a small plant shaped like the real one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edge.core.cam import RankSettings, rank
+from edge.core.tags import Tag
+from edge.core.topology import Component, Topology
+
+PARTS = ("tank", "pump", "drive", "meter", "pipe")
+PLANT = Topology(
+    components=(
+        Component(code="C01", number=1, name="core feed", parts=PARTS),
+        Component(code="C03", number=3, name="NaOH feed line", parts=PARTS),
+        Component(code="C05", number=5, name="premixer", parts=("tank", "meter")),
+        Component(code="C12", number=12, name="ambient", parts=("instrument",), reportable=False),
+        Component(code="C99", number=99, name="no tags", parts=()),
+    ),
+    edges=(("C01", "C05"),),
+)
+
+
+def tag(name: str, component: str, part: str) -> Tag:
+    return Tag(name=name, text="", unit="", low=0, high=1, component=component, part=part)
+
+
+TAGS = (
+    tag("SIC-101.PV", "C01", "pump"), tag("PI-101.PV", "C01", "pipe"),
+    tag("FIC-101.PV", "C01", "meter"),
+    tag("SIC-103.PV", "C03", "pump"), tag("SC-103.OUT", "C03", "drive"),
+    tag("PI-103.PV", "C03", "pipe"), tag("FIC-103.PV", "C03", "meter"),
+    tag("WI-103.PV", "C03", "tank"),
+    tag("FI-105.PV", "C05", "meter"), tag("TI-001.PV", "C12", "instrument"),
+)  # fmt: skip
+INDEX = {t.name: i for i, t in enumerate(TAGS)}
+P = len(TAGS)
+
+
+def vector(**values: float) -> np.ndarray:
+    out = np.zeros(P, np.float32)
+    for name, value in values.items():
+        kind, number = name.split("_")
+        out[next(i for n, i in INDEX.items() if n.startswith(f"{kind}-{number}"))] = value
+    return out
+
+
+def test_cam_and_deviation_together_find_the_component() -> None:
+    suspects = rank(vector(PI_103=2.0, FI_105=1.0), vector(PI_103=-6.0, FI_105=2.0), TAGS, PLANT)
+    assert [s.component for s in suspects] == ["C03", "C05"]
+    assert suspects[0].number == 3
+    assert suspects[0].tags[0] == "PI-103.PV"
+    assert suspects[0].score > 0.6
+
+
+def test_either_alone_is_enough() -> None:
+    assert rank(vector(PI_103=2.0), vector(), TAGS, PLANT)[0].component == "C03"
+    assert rank(vector(PI_103=-2.0), vector(FI_105=4.0), TAGS, PLANT)[0].component == "C05"
+    assert rank(vector(PI_103=-1.0), vector(FI_105=0.9), TAGS, PLANT) == ()
+
+
+def test_downstream_disturbance_speaks_for_the_component_above_it() -> None:
+    # Core leak: premixer flow short by as much as the pressure in the core pipe; nearly a tie.
+    cam, deviation = vector(), vector(PI_101=-5.0, FI_105=-5.0)
+    alone = rank(cam, deviation, TAGS, PLANT, settings=RankSettings(best_tags=1, downstream=0.0))
+    with_flow = rank(cam, deviation, TAGS, PLANT, settings=RankSettings(best_tags=1))
+    assert alone[0].score == pytest.approx(0.5)
+    assert with_flow[0].component == "C01"
+    assert 0.5 < with_flow[0].score < 0.55
+
+
+def test_context_and_unseen_tags_are_never_suspects() -> None:
+    cam, deviation = vector(TI_001=9.0, PI_103=0.1), vector(TI_001=50.0)
+    assert [s.component for s in rank(cam, deviation, TAGS, PLANT)] == ["C03"]
+    valid = np.ones(P)
+    valid[INDEX["PI-103.PV"]] = 0.0
+    assert rank(cam, deviation, TAGS, PLANT, valid=valid) == ()
+
+
+@pytest.mark.parametrize(
+    ("deviation", "part"),
+    [
+        (vector(PI_103=-4.0, FIC_103=3.0, SIC_103=9.0, SC_103=9.0), "pipe"),  # leak, fed back
+        (vector(PI_103=4.0, SIC_103=4.0, SC_103=4.0), "pipe"),  # freezing
+        (vector(SIC_103=-3.0, SC_103=-3.0), "meter"),  # meter reads high
+        (vector(SIC_103=-3.0, SC_103=2.5), "drive"),  # slip
+        (vector(WI_103=8.0), "tank"),
+        (vector(SIC_103=5.0, FIC_103=5.0), "pump"),  # no rule: the strongest tag
+    ],
+)
+def test_part_follows_the_physical_discriminators(deviation: np.ndarray, part: str) -> None:
+    assert rank(vector(), deviation, TAGS, PLANT)[0].part == part
+
+
+@given(
+    arrays(np.float32, P, elements=st.floats(width=32)),
+    arrays(np.float32, P, elements=st.floats(width=32)),
+)
+def test_scores_are_shares_in_order(cam: np.ndarray, deviation: np.ndarray) -> None:
+    with np.errstate(over="ignore"):
+        suspects = rank(cam, deviation, TAGS, PLANT)
+    scores = [s.score for s in suspects]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0.0 < score <= 1.0 for score in scores)
+    assert sum(scores) <= 1.0 + 1e-9
+    assert len(suspects) <= 3
+    assert "C12" not in [s.component for s in suspects]
+
+
+def test_a_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(10,\)"):
+        rank(np.zeros(3, np.float32), np.zeros(P, np.float32), TAGS, PLANT)
