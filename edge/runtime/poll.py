@@ -1,0 +1,179 @@
+"""All links of a line -> one judged row per slot, on absolute deadlines.
+
+Slots start at `row_s` multiples of loop time from the first one, so a late wake-up never shifts the
+next. In each slot every link is polled at most once, all at the same time:
+
+- a link that has not answered at `CUTOFF` of the slot is TIMEOUT for its tags in this row;
+- while its poll still runs, no second one is started: MISSED until it ends. What it then brings is
+  thrown away, because the row it belonged to has been delivered;
+- slots that passed while the caller or the machine was busy are delivered as gap rows (MISSED),
+  stamped with their own time. Values are never written into the past.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.config.types import Line
+from edge.core.quality import Judge
+from edge.core.tags import Quality, Reason, Row, gap_row
+from edge.drivers.base import Driver, Sample
+from edge.runtime.clock import Clock
+
+CUTOFF = 0.9
+"""Share of the slot after which a row is delivered without the links still out."""
+
+Context = dict[str, tuple[float, Quality]]
+"""Name -> (value, quality) of set-points and the like; NaN exactly where BAD."""
+
+
+@dataclass(slots=True)
+class PollCounters:
+    """Diagnostics of one line's acquisition."""
+
+    rows: int = 0
+    """Rows delivered, gap rows included."""
+    gap_rows: int = 0
+    """Slots that passed without a poll."""
+    overruns: int = 0
+    """Polls still running at the end of their slot, over all links."""
+    late_ms: float = 0.0
+    """How late the last slot started."""
+    skew_ms: float = 0.0
+    """First request to last answer of the last row."""
+    worst_skew_ms: float = 0.0
+
+
+class Poller:
+    """Acquisition of one line; `rows()` is its only loop."""
+
+    def __init__(self, line: Line, drivers: Mapping[str, Driver], clock: Clock) -> None:
+        """`drivers` by link name, each built with `edge.drivers.rows_of(line, link)`.
+
+        Raises KeyError when a link of the line has no driver.
+        """
+        self.counters = PollCounters()
+        self._line = line
+        self._clock = clock
+        rows = (*line.tags, *line.context)
+        self._judge = Judge([r.tag for r in rows])
+        self._names = [r.tag.name for r in line.context]
+        self._size = len(rows)
+        self._links = [
+            (
+                drivers[link.name],
+                np.array([i for i, r in enumerate(rows) if r.source.link == link.name], np.intp),
+            )
+            for link in line.links
+        ]
+        self._running: dict[str, asyncio.Task[Sample]] = {}
+
+    async def rows(self) -> AsyncIterator[tuple[Row, Context]]:
+        """Rows for ever. Close the generator (`contextlib.aclosing`) to stop the polls in flight.
+
+        Raises what a driver raises against its contract: that is a fault of the program, not of
+        the plant.
+        """
+        loop = asyncio.get_running_loop()
+        row_s = self._line.row_s
+        slot_s = loop.time()
+        try:
+            while True:
+                await _sleep_until(slot_s)
+                missed = math.floor((loop.time() - slot_s) / row_s)
+                if missed > 0:
+                    # More gaps than the ring holds would only push out each other.
+                    slot_s += max(0, missed - self._line.ring_rows) * row_s
+                    for _ in range(min(missed, self._line.ring_rows)):
+                        yield self._gap(slot_s, loop.time())
+                        slot_s += row_s
+                    continue
+                yield await self._row(slot_s)
+                slot_s += row_s
+        finally:
+            await self._stop()
+
+    def _wall_s(self, slot_s: float, now_s: float) -> float:
+        return self._clock.wall_s() - (now_s - slot_s)
+
+    def _gap(self, slot_s: float, now_s: float) -> tuple[Row, Context]:
+        self.counters.rows += 1
+        self.counters.gap_rows += 1
+        wall_s = self._wall_s(slot_s, now_s)
+        row = gap_row(wall_s, len(self._line.tags), Reason.MISSED, slot_s)
+        return row, dict.fromkeys(self._names, (math.nan, Quality.BAD))
+
+    async def _row(self, slot_s: float) -> tuple[Row, Context]:
+        loop = asyncio.get_running_loop()
+        counters = self.counters
+        now_s = loop.time()
+        counters.late_ms = (now_s - slot_s) * 1000
+        wall_s = self._wall_s(slot_s, now_s)
+        polls: dict[str, asyncio.Task[Sample]] = {}
+        for driver, _ in self._links:
+            previous = self._running.get(driver.name)
+            if previous is not None and not previous.done():
+                continue
+            if previous is not None:
+                previous.result()  # only to raise a fault of the program
+            polls[driver.name] = asyncio.create_task(driver.read(), name=f"poll {driver.name}")
+        self._running.update(polls)
+        if polls:
+            cutoff_s = slot_s + CUTOFF * self._line.row_s
+            await asyncio.wait(polls.values(), timeout=max(0.0, cutoff_s - loop.time()))
+
+        values = np.full(self._size, np.nan)
+        quality = np.full(self._size, Quality.BAD, np.uint8)
+        reason = np.full(self._size, Reason.MISSED, np.uint8)
+        source_s = np.full(self._size, np.nan)
+        starts, ends = [], []
+        for driver, where in self._links:
+            poll = polls.get(driver.name)
+            if poll is None:
+                continue
+            if not poll.done():
+                counters.overruns += 1
+                reason[where] = Reason.TIMEOUT
+                continue
+            sample = poll.result()
+            del self._running[driver.name]
+            values[where], quality[where] = sample.values, sample.quality
+            reason[where], source_s[where] = sample.reason, sample.source_s
+            starts.append(sample.start_s)
+            ends.append(sample.end_s)
+        judged = self._judge.judge(
+            values, quality, reason, source_s, wall_s=self._clock.wall_s(), monotonic_s=loop.time()
+        )
+        p = len(self._line.tags)
+        row = Row(
+            t_s=wall_s,
+            values=judged[0][:p],
+            quality=judged[1][:p],
+            reason=judged[2][:p],
+            start_s=min(starts, default=slot_s),
+            end_s=max(ends, default=slot_s),
+        )
+        counters.rows += 1
+        counters.skew_ms = row.skew_s * 1000
+        counters.worst_skew_ms = max(counters.worst_skew_ms, counters.skew_ms)
+        return row, {
+            name: (float(judged[0][i]), Quality(int(judged[1][i])))
+            for i, name in enumerate(self._names, p)
+        }
+
+    async def _stop(self) -> None:
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        self._running.clear()
+
+
+async def _sleep_until(time_s: float) -> None:
+    """Sleep to an absolute loop time; always gives other tasks a turn."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(max(0.0, time_s - loop.time()))
