@@ -3,7 +3,8 @@
 The CAM explains the *decision* (which tags moved the logit), the deviation from the reference finds
 the *component* (which tags left their normal course); each alone misleads somewhere, so both are
 turned into shares of evidence and mixed. A fault disturbs what lies downstream of it, so whoever
-has evidence of its own takes a modest credit for evidence downstream. The sub-component is physical discriminators (process note section 3.3), which may refine the verdict, never overrule it.
+has evidence of its own takes a modest credit for what lies downstream. The sub-component is chosen
+by physical discriminators (process note section 3.3): they refine a finding, never overrule it.
 
 Axes: P tags.
 """
