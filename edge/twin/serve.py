@@ -139,7 +139,7 @@ class TwinServer:
         whole second sees every plant second exactly once.
         """
         loop = asyncio.get_running_loop()
-        period = 1.0 / self._speed
+        period = self.line.row_s / self._speed
         due = math.floor(loop.time()) + 0.5
         while due <= loop.time():
             due += period
