@@ -15,8 +15,7 @@ from edge.config.keys import Protocol
 from edge.config.read import Document, parse
 from edge.config.tables import FILE
 from edge.config.types import Appliance
-from edge.core import schedule as schedules
-from edge.core.schedule import Schedule
+from edge.core.schedule import Schedule, parse_csv
 
 __all__ = ["ConfigError", "Fault", "load"]
 
@@ -66,13 +65,13 @@ class _Site:
         except OSError as error:
             line.fault(
                 ("schedule",),
-                f"schedule '{file}' cannot be read ({error.strerror or error}); give a file below "
-                "the configuration directory",
+                f"schedule '{file}' cannot be read ({error.strerror or error}); the path is "
+                "relative to the configuration directory",
             )
             return None
         self.read[file] = raw
         try:
-            return schedules.parse_csv(raw.decode("utf-8-sig"))
+            return parse_csv(raw.decode("utf-8-sig"))
         except ValueError as error:
             for text in str(error).splitlines() or ["not a schedule"]:
                 match = _LINE_NUMBER.fullmatch(text)
@@ -138,9 +137,9 @@ def _line_names(
     folder = site.directory / "lines"
     known = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     names = []
-    wanted = override if override is not None else appliance.values.get("lines", ()) if (
-        appliance is not None
-    ) else ()  # fmt: skip
+    wanted = override
+    if wanted is None:
+        wanted = () if appliance is None else appliance.values.get("lines", ())
     for index, name in enumerate(wanted):
         if name in known and (folder / name).is_dir():
             names.append(name)
@@ -164,6 +163,7 @@ class _LineSet:
 def _line(site: _Site, name: str) -> _LineSet:
     """Read and check the files of one line; its parts are complete only if no fault was found."""
     folder = f"lines/{name}"
+    _check_file_names(site, folder)
     line = site.document(f"{folder}/line.toml", "every line needs it; copy one from another line")
     link_rows = None if line is None else cross.named_rows(line, "link", "name")
     protocols: dict[str, Protocol] | None = None
@@ -205,6 +205,15 @@ def _line(site: _Site, name: str) -> _LineSet:
         schedule=schedule,
     )
     return _LineSet(parts, writer)
+
+
+def _check_file_names(site: _Site, folder: str) -> None:
+    """A misspelt trim.toml must not quietly mean "no trim"."""
+    permitted = [file for file in FILE if file != "appliance.toml"]
+    for path in sorted((site.directory / folder).glob("*.toml")):
+        if path.name not in permitted:
+            message = f"unknown file; {suggestion(path.name, permitted)}"
+            site.faults.append(Fault(f"{folder}/{path.name}", 0, "", message))
 
 
 def _check_addresses(

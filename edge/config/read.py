@@ -180,7 +180,10 @@ def _unknown(
 
 def _home(root: Section, name: str) -> str | None:
     """Where in the file a key of this name belongs."""
-    if root.key(name) is not None:
+    top = root.key(name)
+    if top is not None and top.kind in ("table", "rows"):
+        return f"to a {f'[{name}]' if top.kind == 'table' else f'[[{name}]]'} of its own"
+    if top is not None:
         return "to the top of the file, above the first [table]"
     for key in root.keys:
         if key.section is not None and key.section.key(name) is not None:
@@ -273,7 +276,14 @@ def _number(
     finite = math.isfinite(value)
     too_low = key.low is not None and (value <= key.low if key.above else value < key.low)
     too_high = key.high is not None and value > key.high
-    if not finite or too_low or too_high:
+    if not finite:
+        document.fault(
+            path,
+            f"{key.name} = {show(value)} is not a finite number; permitted: {key.permitted}",
+            subject,
+        )
+        return None
+    if too_low or too_high:
         _not_permitted(document, value, path, key, subject)
         return None
     return int(value) if key.kind == "whole" else float(value)
@@ -390,7 +400,7 @@ def show(value: Any) -> str:
 
 def _type_name(value: Any) -> str:
     names: tuple[tuple[type, str], ...] = (
-        (bool, "true or false"), (str, "text"), (int, "a whole number"), (float, "a number"),
+        (bool, "a true/false value"), (str, "text"), (int, "a whole number"), (float, "a number"),
         (list, "a list"), (dict, "a table"),
     )  # fmt: skip
     return next((name for kind, name in names if isinstance(value, kind)), "a date or time")

@@ -16,7 +16,7 @@ _TYPES = (
     "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64", "bit",
 )  # fmt: skip
 _ORDERS = ("big", "little")
-_NODE = r"[isgb]=.+"
+_NODE = r"i=[0-9]+|[sgb]=.+"
 _NODE_REMEDY = "leave the namespace out: it is the link's 'namespace'"
 
 APPLIANCE = Section(
