@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edge.config.document import Document, row_subject
 from edge.config.locate import Path
-from edge.config.read import Document, row_subject
 from edge.config.tables import CONTEXT, TAG
 from edge.core.codec import WORDS
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.config import addresses, build, cross
+from edge.config import addresses, build, cross, cross_trim
+from edge.config.document import Document
 from edge.config.faults import ConfigError, Fault, suggestion
 from edge.config.keys import Protocol
-from edge.config.read import Document, parse
+from edge.config.read import parse
 from edge.config.tables import FILE
 from edge.config.types import Appliance
 from edge.core.schedule import Schedule, parse_csv
@@ -189,7 +190,7 @@ def _line(site: _Site, name: str) -> _LineSet:
     if outputs is not None:
         cross.check_outputs(outputs, link_rows)
     if trim is not None:
-        cross.check_trim(trim, line, tags, codes, outputs)
+        cross_trim.check_trim(trim, line, tags, codes, outputs)
     writer = _check_addresses(line, tags, outputs, link_rows or {})
 
     def values(document: Document | None) -> dict[str, Any]:

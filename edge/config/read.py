@@ -6,14 +6,13 @@ values that are in order are returned, so that the checks across files can go on
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from edge.config.document import Document, row_subject, show, type_name
 from edge.config.faults import Fault, did_you_mean, suggestion
 from edge.config.keys import KIND_NAMES, PROTOCOL_NAMES, PROTOCOLS, FileSpec, Key, Need, Section
 from edge.config.keys import Protocol as LinkProtocol
@@ -21,34 +20,6 @@ from edge.config.locate import Locator, Path
 
 _SYNTAX = re.compile(r"(?P<what>.*) \((?:at line (?P<line>\d+), column (?P<column>\d+)|at end of "
                      r"document)\)", re.DOTALL)  # fmt: skip
-
-
-@dataclass(slots=True)
-class Document:
-    """One parsed file: where its keys stand, and the list its faults go to."""
-
-    file: str
-    locator: Locator
-    faults: list[Fault]
-    root: Section
-    links: Mapping[str, LinkProtocol] | None = None
-    """Protocol of every link of the line; None when line.toml could not tell."""
-    values: dict[str, Any] = field(default_factory=dict)
-    """What is in order, defaults filled in. Rows with a fault are here too, incomplete."""
-    whole: bool = True
-    """No fault was found in this file."""
-
-    def fault(self, path: Path, message: str, subject: str = "", key: str | None = None) -> None:
-        """Report a fault of the value at `path`."""
-        self.whole = False
-        if key is None:
-            key = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
-        text = f"{subject}: {message}" if subject else message
-        self.faults.append(Fault(self.file, self.locator.line(path), key, text))
-
-    def line(self, path: Path) -> int:
-        """Line of the value at `path`."""
-        return self.locator.line(path)
 
 
 def parse(
@@ -70,7 +41,7 @@ def parse(
         return None
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # absurdly long numbers or deep nesting, too
         faults.append(_syntax_fault(file, text, str(error)))
         return None
     document = Document(file, Locator(text), faults, spec.section, links)
@@ -222,7 +193,7 @@ def _wrong_type(document: Document, value: Any, path: Path, key: Key, subject: s
     detail = "" if key.permitted == KIND_NAMES[key.kind] else f" ({key.permitted})"
     document.fault(
         path,
-        f"{key.name} = {show(value)} is {_type_name(value)}; it must be "
+        f"{key.name} = {show(value)} is {type_name(value)}; it must be "
         f"{article}{KIND_NAMES[key.kind]}{detail}",
         subject,
         key.name,
@@ -273,13 +244,13 @@ def _number(
     if not fits or isinstance(value, bool):
         _wrong_type(document, value, path, key, subject)
         return None
-    finite = math.isfinite(value)
+    finite = abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)
     too_low = key.low is not None and (value <= key.low if key.above else value < key.low)
     too_high = key.high is not None and value > key.high
     if not finite:
         document.fault(
             path,
-            f"{key.name} = {show(value)} is not a finite number; permitted: {key.permitted}",
+            f"{key.name} = {show(value)} is not a finite 64-bit number; permitted: {key.permitted}",
             subject,
         )
         return None
@@ -299,7 +270,7 @@ def _list(
         if not isinstance(item, wanted) or isinstance(item, bool) or item == "":
             document.fault(
                 here,
-                f"{key.name}: entry {show(item)} is {_type_name(item)}; every entry must be a "
+                f"{key.name}: entry {show(item)} is {type_name(item)}; every entry must be a "
                 f"{'text' if wanted is str else 'whole number'}",
                 subject,
                 key.name,
@@ -375,32 +346,3 @@ def _enough(
         key.name,
     )
     return False
-
-
-def row_subject(section: Section, row: Mapping[str, Any], index: int) -> str:
-    """What a row is called in a fault: ``tag "PI-103.PV"``, or its number if it has no name."""
-    label = row.get(section.label) if section.label else None
-    named = isinstance(label, str) and label
-    return f'{section.subject} "{label}"' if named else f"{section.subject} row {index + 1}"
-
-
-def show(value: Any) -> str:
-    """A value as it would stand in the TOML file, shortened."""
-    if isinstance(value, str | bool):
-        text = json.dumps(value, ensure_ascii=False)
-    elif isinstance(value, dict | list):
-        text = f"{'{' if isinstance(value, dict) else '['}{len(value)} entries"
-        text += "}" if isinstance(value, dict) else "]"
-        if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-            text = f"[{', '.join(show(item) for item in value)}]"
-    else:
-        text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _type_name(value: Any) -> str:
-    names: tuple[tuple[type, str], ...] = (
-        (bool, "a true/false value"), (str, "text"), (int, "a whole number"), (float, "a number"),
-        (list, "a list"), (dict, "a table"),
-    )  # fmt: skip
-    return next((name for kind, name in names if isinstance(value, kind)), "a date or time")

@@ -139,6 +139,17 @@ firmware_config/
 range and remedy, and ends with exit code 2. Paths of bundles and schedules are relative to the
 configuration directory. Modbus addresses are 0-based, as on the wire. Editors with a TOML plug-in
 check while you type: the first line of each file names its schema.
+
+**A new line**: copy the folder of a line below `lines/`, change it, add its name to `lines` of
+appliance.toml. Before that, `ncm-edge check --line NAME` and every other command with `--line NAME`
+serve it without touching appliance.toml; `--line skab` is the shipped example. A line for a
+continuous process leaves out `schedule` and trim.toml.
+
+**What is written**: block W of outputs.toml and nothing else. No file has a key for another write,
+and no tag may share an address with block W or block R.
+
+**What is a warning, not a fault**: a bundle that is not there, a link nobody uses, a line without
+block R. The appliance then starts and says on every output what is missing.
 """
 
 

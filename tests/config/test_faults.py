@@ -166,13 +166,13 @@ VALUES: dict[str, Case] = {
     ),
     "not a number": (
         [(TRIM, "ph_low = 10.95", "ph_low = nan")],
-        ["lines/a/trim.toml:7: [limits]: ph_low = nan is not a finite number; permitted: 7..14 "
-         "pH"],
+        ["lines/a/trim.toml:7: [limits]: ph_low = nan is not a finite 64-bit number; "
+         "permitted: 7..14 pH"],
     ),
     "infinite range": (
         [(TAGS, "high = 450", "high = inf")],
-        ['lines/a/tags.toml:4: tag "SIC-103.PV": high = inf is not a finite number; permitted: '
-         "number"],
+        ['lines/a/tags.toml:4: tag "SIC-103.PV": high = inf is not a finite 64-bit number; '
+         "permitted: number"],
     ),
     "port": (
         [(LINE, 'host = "10.0.0.5"', 'host = "10.0.0.5"\nport = 0')],
@@ -681,6 +681,21 @@ def test_a_schedule_that_is_not_one_is_reported_by_its_line(broken: Callable[...
     reported = report(directory)
     assert len(reported) == 1
     assert reported[0].startswith("schedules/short.csv:3: ")
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0x1" + "0" * 5000, str(2**63)])
+def test_absurd_numbers_are_faults_like_any_other(
+    number: str, broken: Callable[..., Path]
+) -> None:
+    reported = report(broken((TRIM, "ph_low = 10.95", f"ph_low = {number}")))
+    assert len(reported) == 1
+    assert reported[0].startswith("lines/a/trim.toml:")
+
+
+def test_absurd_nesting_is_a_fault_like_any_other(broken: Callable[..., Path]) -> None:
+    reported = report(broken((TRIM, "ph_low = 10.95", "ph_low = " + "[" * 5000)))
+    assert len(reported) == 1
+    assert reported[0].startswith("lines/a/trim.toml:")
 
 
 def test_a_directory_without_a_configuration_is_said_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config.locate import Locator, Path
@@ -128,6 +128,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(KEYS, VALUES, max_size=4),
     st.lists(st.dictionaries(KEYS, VALUES, max_size=3), max_size=3),

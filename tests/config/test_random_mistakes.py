@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.config.keys import Section
@@ -82,6 +82,7 @@ def changed(name: str, path: tuple[str | int, ...], new_key: str | None, value: 
     return "".join(f"{key} = {toml(item)}\n" for key, item in data.items())
 
 
+@settings(deadline=None)
 @given(st.sampled_from([place for place in SET if place[2]]))
 def test_a_deleted_key_is_missed(place: tuple[str, tuple[str | int, ...], bool]) -> None:
     name, path, _ = place
@@ -90,6 +91,7 @@ def test_a_deleted_key_is_missed(place: tuple[str, tuple[str | int, ...], bool])
     assert any(f"'{path[-1]}'" in fault.message for fault in faults)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SET), st.data())
 def test_a_misspelt_key_is_found_and_what_was_meant_is_said(
     place: tuple[str, tuple[str | int, ...], bool], data: st.DataObject
@@ -114,6 +116,7 @@ JUNK = st.one_of(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SET), JUNK)
 def test_a_wrong_value_never_crashes(
     place: tuple[str, tuple[str | int, ...], bool], value: Any
@@ -124,6 +127,7 @@ def test_a_wrong_value_never_crashes(
         assert fault.message
 
 
+@settings(deadline=None)
 @given(st.sampled_from(NAMES), st.data())
 def test_a_damaged_file_never_crashes(name: str, data: st.DataObject) -> None:
     raw = (SITE / name).read_bytes()
