@@ -128,14 +128,20 @@ class Network(nn.Module):
         residual = mean_BNP - torch.matmul(mean_BNP, self.residual_map.t())
         return z_BNPF, mask_BNP, residual * mask_BNP / self.residual_spread
 
+    def smoothed(
+        self, z_BNPF: Tensor, residual_BNP: Tensor, smooth_BQ: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """([B,N,2P]: averaged residual, averaged noise level; next state)."""
+        noise_BNP = 0.5 * (z_BNPF[..., STD] + z_BNPF[..., JUMP])
+        both = torch.cat([residual_BNP, noise_BNP], dim=-1)
+        return ema(both, smooth_BQ, self.config.deviation_steps)
+
     def deviations(
         self, z_BNPF: Tensor, residual_BNP: Tensor, smooth_BQ: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(deviation [B,N,P] signed, score [B,N] before the logit, smooth_next)."""
         P = self.config.tags
-        noise_BNP = 0.5 * (z_BNPF[..., STD] + z_BNPF[..., JUMP])
-        both = torch.cat([residual_BNP, noise_BNP], dim=-1)
-        smooth_BNQ, smooth_next = ema(both, smooth_BQ, self.config.deviation_steps)
+        smooth_BNQ, smooth_next = self.smoothed(z_BNPF, residual_BNP, smooth_BQ)
         smooth_BNQ = smooth_BNQ / self.smooth_spread
         level, noise = smooth_BNQ[..., :P], smooth_BNQ[..., P:]
         deviation = torch.where(level.abs() >= noise.abs(), level, noise)

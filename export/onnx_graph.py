@@ -144,9 +144,7 @@ def verify(network: Network, path: Path) -> float:
         for place, name in enumerate(wanted):
             if dims[place].dim_param != name:
                 raise GraphError(f'{path}: axis {place} of "{item.name}" is not the dynamic {name}')
-    session = onnxruntime.InferenceSession(
-        path.read_bytes(), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     names = [item.name for item in session.get_outputs()]
     worst = 0.0
     for lines, steps in ((1, 1), (3, 2), (1, 7), (2, 60)):

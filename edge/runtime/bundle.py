@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.core.card import CardError, ModelCard, from_dict, mismatches
+from edge.core.drift import DriftReference
 from edge.core.tags import FloatArray
 
 CARD = "card.json"
@@ -61,10 +62,8 @@ class LoadedBundle:
     """float32[K, P, F], > 0."""
     golden: dict[str, FloatArray]
     """Input and expected output vectors by tensor name, B = 1, states zero."""
-    drift_mean: FloatArray
-    """float32[D]: mean of the pooled features on normal operation."""
-    drift_whiten: FloatArray
-    """float32[D, D]: drift score = rms(drift_whiten @ (pooled - drift_mean))."""
+    drift: DriftReference
+    """Mean and whitening of the pooled features on normal operation."""
 
     @property
     def slots(self) -> int:
@@ -142,7 +141,7 @@ def _load(
             + more,
         )
     reference = _arrays(directory / REFERENCE, contents[REFERENCE], ("loc", "scale"))
-    drift = _arrays(directory / DRIFT, contents[DRIFT], ("mean", "whiten"))
+    drift = _arrays(directory / DRIFT, contents[DRIFT], ("mean", "whitening"))
     golden = _arrays(directory / GOLDEN, contents[GOLDEN], ("features", "valid", "loc", "scale"))
     loc, scale = reference["loc"], reference["scale"]
     row = (len(card.tags), len(card.features))
@@ -158,13 +157,12 @@ def _load(
             f"{directory / REFERENCE}: smallest scale is {float(scale.min()):g}; "
             "permitted is above 0",
         )
-    width = drift["mean"].size
-    if drift["mean"].ndim != 1 or drift["whiten"].shape != (width, width):
+    try:
+        drift_reference = DriftReference(drift["mean"], drift["whitening"])
+    except ValueError as error:
         raise _Refuse(
-            RefusalKind.CORRUPT,
-            f"{directory / DRIFT}: mean {list(drift['mean'].shape)} and whiten "
-            f"{list(drift['whiten'].shape)}; permitted is [D] and [D, D]",
-        )
+            RefusalKind.CORRUPT, f"{directory / DRIFT}: {error}; export the bundle again"
+        ) from None
     return LoadedBundle(
         directory=directory,
         card=card,
@@ -173,8 +171,7 @@ def _load(
         loc=loc,
         scale=scale,
         golden=golden,
-        drift_mean=drift["mean"],
-        drift_whiten=drift["whiten"],
+        drift=drift_reference,
     )
 
 

@@ -1,0 +1,202 @@
+"""Labelled step features: what `simulate` writes, a recording becomes and `train` reads.
+
+Only step features are stored (a batch of 18 h is about 1 MB), never raw rows: the same seed gives
+the same rows again. A *domain* is whatever shares one normal reference: the twin's source or
+target, or one file of a recording that was made after its own maintenance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edge.core.features import FEATURES
+
+FloatArray = npt.NDArray[np.float32]
+Split = Literal["train", "calibrate", "test"]
+INDEX = "dataset.json"
+FORMAT = 1
+
+
+class DatasetError(ValueError):
+    """The dataset cannot be read; the text names file, value and remedy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineSpec:
+    """What the model must know about a line."""
+
+    name: str
+    tags: tuple[tuple[str, str], ...]
+    """(name, unit) in model order."""
+    components: tuple[str, ...]
+    """Component code of each tag."""
+    spans: tuple[float, ...]
+    """Instrument range, high - low, of each tag."""
+    row_s: float
+    step_rows: int
+    schedule_steps: tuple[int, ...] = ()
+    """Schedule step number of each model step of a batch; empty for a continuous process."""
+
+    def sha256(self) -> str:
+        """Hash over everything above, for provenance."""
+        text = json.dumps(_spec_to_dict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch, or one stretch of a continuous process. S model steps, P tags, F features."""
+
+    features: FloatArray
+    """[S, P, F], engineering units."""
+    valid: FloatArray
+    """[S, P], share of good rows."""
+    severity: npt.NDArray[np.int8]
+    """[S]: 0 normal, 1..3 defective, -1 not to be used for training."""
+    domain: str
+    split: Split
+    group: str
+    """Unit of the split: seed, failure or file. Never on two sides."""
+    fault: str = ""
+    component: str = ""
+    """Code of the component that is truly at fault; empty if normal or unknown."""
+    first_step: int = 0
+    """Model steps from the start of the batch to the first of these."""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def level(self) -> int:
+        """Highest severity of the batch, 0..3."""
+        return int(max(0, self.severity.max(initial=0)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """Batches of one line."""
+
+    line: LineSpec
+    batches: tuple[Batch, ...]
+    simulated: bool
+    source: str
+    """Where the data came from, in words."""
+    sha256: str
+    """Hash of the data (recording) or of everything that made it (simulation)."""
+
+    def select(self, split: Split | None = None, **having: Any) -> list[Batch]:
+        """Batches of a split whose attributes equal `having`."""
+        return [
+            batch
+            for batch in self.batches
+            if (split is None or batch.split == split)
+            and all(getattr(batch, name) == value for name, value in having.items())
+        ]
+
+
+def save_dataset(dataset: Dataset, directory: Path) -> None:
+    """Write one .npz per batch and the index; the index last, so that it names only whole files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, batch in enumerate(dataset.batches):
+        name = f"batch-{number:04d}.npz"
+        np.savez_compressed(
+            directory / name,
+            features=batch.features,
+            valid=batch.valid.astype(np.float16),
+            severity=batch.severity,
+        )
+        rows.append(
+            {
+                "file": name,
+                "domain": batch.domain,
+                "split": batch.split,
+                "group": batch.group,
+                "fault": batch.fault,
+                "component": batch.component,
+                "first_step": batch.first_step,
+                "notes": batch.notes,
+            }
+        )
+    index = {
+        "format": FORMAT,
+        "features": list(FEATURES),
+        "line": _spec_to_dict(dataset.line),
+        "simulated": dataset.simulated,
+        "source": dataset.source,
+        "sha256": dataset.sha256,
+        "batches": rows,
+    }
+    (directory / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_dataset(directory: Path) -> Dataset:
+    """Inverse of `save_dataset`. Raises DatasetError."""
+    path = directory / INDEX
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{path}: no such file; make one with `ncm-export simulate --out {directory}`"
+        ) from None
+    except ValueError as error:
+        raise DatasetError(f"{path}: not valid JSON ({error}); simulate again") from None
+    if index.get("format") != FORMAT or index.get("features") != list(FEATURES):
+        raise DatasetError(
+            f"{path}: made by another release (format {index.get('format')}, features "
+            f"{index.get('features')}); simulate again"
+        )
+    line = dict(index["line"])
+    spec = LineSpec(
+        name=line["name"],
+        tags=tuple((name, unit) for name, unit in line["tags"]),
+        components=tuple(line["components"]),
+        spans=tuple(line["spans"]),
+        row_s=line["row_s"],
+        step_rows=line["step_rows"],
+        schedule_steps=tuple(line["schedule_steps"]),
+    )
+    batches = []
+    for row in index["batches"]:
+        file = directory / row.pop("file")
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                batches.append(
+                    Batch(
+                        features=arrays["features"].astype(np.float32),
+                        valid=arrays["valid"].astype(np.float32),
+                        severity=arrays["severity"].astype(np.int8),
+                        **row,
+                    )
+                )
+        except (OSError, ValueError, KeyError) as error:
+            raise DatasetError(f"{file}: cannot be read ({error}); simulate again") from error
+    return Dataset(
+        line=spec,
+        batches=tuple(batches),
+        simulated=bool(index["simulated"]),
+        source=index["source"],
+        sha256=index["sha256"],
+    )
+
+
+def relabelled(batch: Batch, **changes: Any) -> Batch:
+    """A copy with other labels (domain, split, ...)."""
+    return replace(batch, **changes)
+
+
+def _spec_to_dict(line: LineSpec) -> dict[str, Any]:
+    return {
+        "name": line.name,
+        "tags": [list(tag) for tag in line.tags],
+        "components": list(line.components),
+        "spans": list(line.spans),
+        "row_s": line.row_s,
+        "step_rows": line.step_rows,
+        "schedule_steps": list(line.schedule_steps),
+    }

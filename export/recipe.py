@@ -1,0 +1,155 @@
+"""Recipes: every number that decides how a model is made, read from export/recipes/*.toml."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export.reference import ReferenceSettings
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+class RecipeError(ValueError):
+    """The recipe is wrong; the text names file, key, value and what is permitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSizes:
+    """Sizes and time constants that do not depend on the line."""
+
+    channels: int = 16
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    gru_in: int = 32
+    gru: int = 32
+    pool_steps: float = 30.0
+    deviation_steps: float = 20.0
+    top_k: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Gradient training of the classifier."""
+
+    iterations: int = 400
+    """Optimiser steps; 0 leaves the classifier out."""
+    batch: int = 8
+    crop_steps: int = 240
+    learning_rate: float = 4e-3
+    weight_decay: float = 1e-4
+    target_share: float = 0.6
+    """Share of each mini-batch drawn from the target domain."""
+    mask_tag: float = 0.04
+    """Probability that a tag is missing for a stretch of the crop."""
+    gap: float = 0.1
+    """Probability that every tag is missing for a while."""
+    cam_sparsity: float = 2e-3
+    align: str = "none"
+    """Alignment of source and target features: "none" or "class-mmd"."""
+    align_weight: float = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paper:
+    """The published four-phase recipe."""
+
+    domain_loss: str = "mmd"
+    """"mmd" or "mse": section 2.3 says one, section 4.6 the other."""
+    iterations: int = 100
+    """At most, per phase."""
+    stop_loss: float = 0.15
+    """Stop phases 3 and 4 when L_cls1 + L_cls2 + L_domain falls below."""
+    batch: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    patience: int = 15
+    pool: int = 15
+    """Model steps averaged into one column of the picture."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One way to make a model."""
+
+    name: str
+    kind: str = "ours"
+    """"ours" (streaming network, exported) or "paper" (baseline, evaluated only)."""
+    seed: int = 1
+    source_domain: str = "source"
+    """Domain whose scale is a floor for the others; empty: the median of all domains."""
+    target_domain: str = "target"
+    """Domain whose reference goes into the bundle."""
+    ridge: float = 0.3
+    persist_steps: int = 3
+    false_alarms: float = 1 / 30
+    """Budget: false alarms per normal batch."""
+    margin: float = 0.5
+    """Logits above the highest held-out normal peak."""
+    hysteresis: float = 1.0
+    """Logits between raising and clearing."""
+    step_quantile: float = 0.0
+    """Continuous process: threshold at this quantile of the normal steps, instead of by batch."""
+    network: NetworkSizes = field(default_factory=NetworkSizes)
+    reference: ReferenceSettings = field(default_factory=ReferenceSettings)
+    training: Training = field(default_factory=Training)
+    paper: Paper = field(default_factory=Paper)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for provenance."""
+        return dataclasses.asdict(self)
+
+
+def load_recipe(name: str) -> Recipe:
+    """A shipped recipe by name, or a TOML file by path. Raises RecipeError."""
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.toml")))
+        raise RecipeError(f"recipe '{name}': no {path}; shipped recipes are: {known}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from None
+    tables = {
+        "network": NetworkSizes,
+        "reference": ReferenceSettings,
+        "training": Training,
+        "paper": Paper,
+    }
+    values: dict[str, Any] = {"name": path.stem}
+    for key, value in raw.items():
+        if key in tables:
+            values[key] = _fill(path, key, tables[key], value)
+        else:
+            values[key] = value
+    recipe: Recipe = _fill(path, "", Recipe, values)
+    if recipe.kind not in ("ours", "paper"):
+        raise RecipeError(f"{path}: kind = {recipe.kind!r}: permitted are 'ours' and 'paper'")
+    if recipe.training.align not in ("none", "class-mmd"):
+        raise RecipeError(
+            f"{path}: training.align = {recipe.training.align!r}: permitted are 'none', 'class-mmd'"
+        )
+    if recipe.paper.domain_loss not in ("mmd", "mse"):
+        raise RecipeError(
+            f"{path}: paper.domain_loss = {recipe.paper.domain_loss!r}: permitted are 'mmd', 'mse'"
+        )
+    return recipe
+
+
+def _fill(path: Path, table: str, kind: Any, values: dict[str, Any]) -> Any:
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    where = f"{table}." if table else ""
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(f"{path}: unknown key '{where}{key}'; permitted are {sorted(known)}")
+        default = known[key].default
+        wanted = type(default) if default is not dataclasses.MISSING else None
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            continue
+        if wanted is tuple and isinstance(value, list):
+            continue
+        if wanted is not None and wanted is not tuple and not isinstance(value, wanted):
+            raise RecipeError(f"{path}: {where}{key} = {value!r}: permitted is a {wanted.__name__}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
