@@ -71,9 +71,7 @@ def _words(row: Mapping[str, Any]) -> int:
     return WORDS[row["type"]] if row.get("type") in WORDS else 1
 
 
-def block_span(
-    outputs: Document, name: str, links: Mapping[str, Mapping[str, Any]]
-) -> Span | None:
+def block_span(outputs: Document, name: str, links: Mapping[str, Mapping[str, Any]]) -> Span | None:
     """Span of block_w or block_r; None if it is absent or not in order."""
     row = outputs.values.get(name)
     if row is None:

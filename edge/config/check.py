@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -140,8 +139,6 @@ def _warnings(line: Line) -> list[str]:
             f"{place}: bundle {line.model.bundle} is not there; the appliance will keep its "
             "ring and its heartbeat but give no verdict"
         )
-    else:
-        found += _threshold(line)
     used = {row.source.link for row in (*line.tags, *line.context)}
     used |= {block.link for block in (line.outputs.block_w, line.outputs.block_r) if block}
     found += [
@@ -157,19 +154,3 @@ def _warnings(line: Line) -> list[str]:
             f"{TAGS_BAD_BITS}"
         )
     return found
-
-
-def _threshold(line: Line) -> list[str]:
-    """A flag that is raised below the level at which it is cleared would never rest."""
-    warn = line.model.warn_probability
-    try:
-        card = json.loads((line.model.bundle / "card.json").read_bytes())
-        clear = float(card["clear_threshold"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []  # the daemon reports a broken bundle with its reason
-    if warn is None or warn > clear:
-        return []
-    return [
-        f"line {line.name}: warn_probability = {warn:g} is not above the bundle's clear_threshold "
-        f"= {clear:g}; the flag would be raised and cleared in turn"
-    ]

@@ -145,9 +145,7 @@ def _check_place(
 ) -> None:
     code, part = row.get("component"), row.get("part")
     if part and code == "":
-        tags.fault(
-            (*path, "part"), f"part '{part}' without a component; add 'component'", subject
-        )
+        tags.fault((*path, "part"), f"part '{part}' without a component; add 'component'", subject)
     if not code:
         return
     check_references(
@@ -200,8 +198,7 @@ def _check_encoding(tags: Document, path: Path, subject: str, row: Mapping[str, 
     if kind != "bit" and "bit" in row:
         tags.fault(
             (*path, "bit"),
-            f'bit = {row["bit"]} has no meaning for type = "{kind}"; remove it or set '
-            'type = "bit"',
+            f'bit = {row["bit"]} has no meaning for type = "{kind}"; remove it or set type = "bit"',
             subject,
         )
     width = 1 if kind == "bit" else 16 * WORDS[kind]

@@ -80,8 +80,7 @@ def _check_roles(trim: Document, tags: Document) -> None:
             if unit is not None and unit != key.refers_unit:
                 trim.fault(
                     path,
-                    f"{key.name}: tag '{name}' is in {unit}; permitted: a tag in "
-                    f"{key.refers_unit}",
+                    f"{key.name}: tag '{name}' is in {unit}; permitted: a tag in {key.refers_unit}",
                     "[tags]",
                 )
             if name in taken:

@@ -104,9 +104,7 @@ def load(
     starts without a model and says so.
     """
     site = _Site(Path(directory))
-    appliance = site.document(
-        "appliance.toml", f"is {site.directory} the configuration directory?"
-    )
+    appliance = site.document("appliance.toml", f"is {site.directory} the configuration directory?")
     names = _line_names(site, appliance, lines)
     sets = [line for name in names if (line := _line(site, name)) is not None]
     writers = [span for line in sets if (span := line.writer) is not None]
@@ -175,9 +173,7 @@ def _line(site: _Site, name: str) -> _LineSet:
         f"{folder}/components.toml", "every line needs its components", protocols
     )
     tags = site.document(f"{folder}/tags.toml", "every line needs its tags", protocols)
-    outputs = site.document(
-        f"{folder}/outputs.toml", "every line needs its write list", protocols
-    )
+    outputs = site.document(f"{folder}/outputs.toml", "every line needs its write list", protocols)
     trim = site.document(f"{folder}/trim.toml", None)
 
     codes = None if components is None else cross.named_rows(components, "component", "code")

@@ -94,9 +94,7 @@ def check_table(
     return result
 
 
-def _protocol(
-    document: Document, data: dict[str, Any], section: Section
-) -> LinkProtocol | None:
+def _protocol(document: Document, data: dict[str, Any], section: Section) -> LinkProtocol | None:
     """The protocol that decides which keys this table may have; None if it cannot be told."""
     if not section.by_protocol:
         return None
@@ -302,7 +300,7 @@ def _pairs(
         if not pair:
             document.fault(
                 (*path, index),
-                f"{key.name}: entry {show(item)} is not a pair; write [\"from\", \"to\"]",
+                f'{key.name}: entry {show(item)} is not a pair; write ["from", "to"]',
                 subject,
                 key.name,
             )
@@ -331,9 +329,7 @@ def _rows(
     )
 
 
-def _enough(
-    document: Document, value: list[Any], path: Path, key: Key, subject: str
-) -> bool:
+def _enough(document: Document, value: list[Any], path: Path, key: Key, subject: str) -> bool:
     """Whether the list has a permitted number of entries."""
     if key.min_items <= len(value) <= (len(value) if key.max_items is None else key.max_items):
         return True

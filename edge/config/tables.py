@@ -102,10 +102,9 @@ _MODEL = Section(
         Key(name="bundle", kind="text", pattern=r"\S.*", example="models/ncm-1",
             doc="Bundle directory, relative to the configuration directory. Without it the "
             "appliance runs, keeps its ring and says that it has no model."),
-        Key(name="warn_probability", kind="real", low=0, high=1, above=True,
-            default=Need.OPTIONAL,
-            doc="Defect probability that raises the flag; left out, the bundle's calibrated "
-            "threshold holds."),
+        Key(name="warn_probability", kind="real", low=0.001, high=0.999, default=Need.OPTIONAL,
+            doc="Defect probability that raises the flag, with the bundle's width of hysteresis "
+            "below it; left out, the bundle's calibrated threshold holds."),
         Key(name="persist_steps", kind="whole", unit="model steps", low=1, high=1000,
             doc="Model steps in a row above the threshold before the flag is raised."),
         Key(name="clear_steps", kind="whole", unit="model steps", low=1, high=10000,

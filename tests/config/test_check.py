@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,16 +60,9 @@ def test_what_is_permitted_but_odd_is_a_warning(broken: Callable[..., Path]) -> 
     directory = broken(
         ("lines/b/line.toml", "[[link]]", '[[link]]\nname = "spare"\nprotocol = "modbus-tcp"\n'
          'host = "10.0.0.9"\n\n[[link]]'),
-        ("lines/b/line.toml", "persist_steps = 3", "persist_steps = 3\nwarn_probability = 0.3"),
     )  # fmt: skip
-    bundle = directory / "models/b"
-    bundle.mkdir(parents=True)
-    (bundle / "card.json").write_text(json.dumps({"clear_threshold": 0.4}))
+    (directory / "models/b").mkdir(parents=True)
     assert warnings(load(directory, lines=("b",))) == (
-        "line b: warn_probability = 0.3 is not above the bundle's clear_threshold = 0.4; the flag "
-        "would be raised and cleared in turn",
         "line b: link spare carries no tag and no block; remove it from line.toml",
         "line b: no block R, so neither the PLC's heartbeat nor answers are seen",
     )
-    (bundle / "card.json").write_text("not a card")
-    assert len(warnings(load(directory, lines=("b",)))) == 2

@@ -684,9 +684,7 @@ def test_a_schedule_that_is_not_one_is_reported_by_its_line(broken: Callable[...
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, "0x1" + "0" * 5000, str(2**63)])
-def test_absurd_numbers_are_faults_like_any_other(
-    number: str, broken: Callable[..., Path]
-) -> None:
+def test_absurd_numbers_are_faults_like_any_other(number: str, broken: Callable[..., Path]) -> None:
     reported = report(broken((TRIM, "ph_low = 10.95", f"ph_low = {number}")))
     assert len(reported) == 1
     assert reported[0].startswith("lines/a/trim.toml:")
