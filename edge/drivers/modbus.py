@@ -68,7 +68,7 @@ class ModbusDriver:
         self._turn = asyncio.Lock()  # fair: a write waits for one transaction, never for a poll
         self._idle_since_s = 0.0
         self._timeouts_in_a_row = 0
-        self._said = ""
+        self._said: str | None = None
         self._reader = BlockReader(link, tuple(rows), self.counters, self._read)
         for name, block in self._blocks.items():
             most = MAX_WRITE_REGISTERS if name == "W" else MAX_READ_REGISTERS

@@ -88,7 +88,7 @@ class OpcUaDriver:
         self._chunk = link.max_nodes_per_read
         self._timeouts_in_a_row = 0
         self._why = ""
-        self._said = ""
+        self._said: str | None = None
 
     # --- the connection ---
 
@@ -255,8 +255,8 @@ class OpcUaDriver:
                     out.put(i, answer)
             except _Failed as exc:
                 out.reason[at : at + count] = exc.reason
-                if exc.code in TOO_LARGE and self._chunk > 1:
-                    self._chunk = max(1, self._chunk // 2)
+                if exc.code in TOO_LARGE and count > 1:
+                    self._chunk = count // 2
                     self._plan_reads()
                     out.reason[at:] = exc.reason
                     break
