@@ -232,8 +232,10 @@ class TrimReason(IntEnum):
     """Too little history in this batch for volume, ammonia and the demand reference."""
     NO_VERDICT = 51
     """No valid verdict guards the suggestion."""
-    METAL_FLOW_MISMATCH = 52
-    """Core plus shell flow disagrees with the premixer outlet flow."""
+    OUTSIDE_AUTHORITY = 52
+    """The NaOH flow is already further from the feed-forward than the advisor may ever go."""
+    AWAITING_EFFECT = 53
+    """The last suggestion was just answered; its effect is awaited."""
 
     TTL_ELAPSED = 96
     BASE_MOVED = 97

@@ -1,0 +1,118 @@
+"""The state of the trim advisor, and how block W shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from edge.core.batch import Batch
+from edge.core.cam import Suspect
+from edge.core.outputs import Decision, PlcState
+from edge.core.registers import Status, TrimReason, TrimState
+from edge.core.trim import Held, Offered, Outcome
+from edge.core.trim_plant import Reactor
+from edge.core.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What else the advisor must know in a minute."""
+
+    batch: Batch
+    plc: PlcState | None
+    """Block R; None if it was not read."""
+    plc_alive: bool
+    """The PLC's heartbeat moves."""
+    verdict: Verdict
+    suspects: Sequence[Suspect] = ()
+    drift: bool = False
+    device_faults: frozenset[str] = frozenset()
+    """Tags whose instrument reports NE 107 failure or function check."""
+    ph_sp: float | None = None
+    """pH set-point as read; None takes the schedule's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """State of the advisor and everything that is shown of it."""
+
+    outcome: Outcome = field(default_factory=lambda: Held(TrimReason.WARMING_UP))
+    state: TrimState = TrimState.NONE
+    reason: TrimReason = TrimReason.WARMING_UP
+    offer: Offered | None = None
+    """The newest suggestion, whatever became of it."""
+    seq: int = 0
+    changed_s: float = 0.0
+    """When `state` last changed."""
+    quiet_until_s: float = 0.0
+    waiting_since_s: float | None = None
+    """Since when a suggestion has been waiting for an acceptance."""
+    accept_s: float | None = None
+    """Measured mean time between accepted suggestions; None takes the configured one."""
+    applied: tuple[float, float] = (0.0, 0.0)
+    """(trim the PLC applies, since when it has not moved)."""
+    batch_id: int | None = None
+    reactor: Reactor | None = None
+    minutes: int = 0
+    """Good minutes in this batch."""
+    demand: float | None = None
+    """b, the share by which the real NaOH demand exceeds the feed-forward. Shown as a trend."""
+    recent: tuple[float, ...] = ()
+    """b of the last 15 good, steady minutes."""
+    reference: float | None = None
+    """b_ref."""
+    learning: int = 0
+    """Steady minutes since the reference was dropped."""
+    anomaly: bool = False
+    weights: tuple[tuple[float, float], ...] = ()
+    """(tank weight kg, NaOH flow kg/h) of the last minutes."""
+    ph_sp: float | None = None
+    maint_event: int | None = None
+    acknowledged: bool = False
+    """ACKNOWLEDGE was seen since the last minute."""
+
+
+def ttl_s(advice: Advice, now_s: float) -> float:
+    """Seconds the open suggestion stays valid; 0 if none is open."""
+    if advice.offer is None or advice.state is not TrimState.OFFERED:
+        return 0.0
+    return max(advice.offer.expires_s - now_s, 0.0)
+
+
+def shown(decision: Decision, advice: Advice, now_s: float) -> Decision:
+    """`decision` with the trim words of block W filled in from `advice`."""
+    offer = advice.offer
+    status = decision.status & ~(Status.TRIM_OFFERED | Status.TRIM_CLAMPED)
+    if advice.state is TrimState.OFFERED:
+        status |= Status.TRIM_OFFERED
+    if offer is None:
+        return replace(
+            decision, status=status, trim_seq=advice.seq, trim_state=advice.state,
+            trim_reason=advice.reason,
+        )  # fmt: skip
+    if offer.clamped and advice.state is not TrimState.NONE:
+        status |= Status.TRIM_CLAMPED
+    return replace(
+        decision,
+        status=status,
+        trim_seq=offer.seq,
+        trim_kg_h=offer.trim_kg_h,
+        trim_base_kg_h=offer.base_kg_h,
+        trim_lo_kg_h=offer.lo_kg_h,
+        trim_hi_kg_h=offer.hi_kg_h,
+        trim_ttl_s=ttl_s(advice, now_s),
+        trim_state=advice.state,
+        trim_reason=advice.reason,
+    )
+
+
+def after_restart(advice: Advice) -> Advice:
+    """`advice` from a checkpoint, fit for a process whose monotonic clock began anew.
+
+    The books, b and its reference go on; a suggestion that was open is withdrawn.
+    """
+    state = TrimState.WITHDRAWN if advice.state is TrimState.OFFERED else advice.state
+    return replace(
+        advice, state=state, reason=TrimReason.WARMING_UP, outcome=Held(TrimReason.WARMING_UP),
+        changed_s=0.0, quiet_until_s=0.0, waiting_since_s=None, applied=(0.0, 0.0),
+    )  # fmt: skip
