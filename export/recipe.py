@@ -153,3 +153,15 @@ def _fill(path: Path, table: str, kind: Any, values: dict[str, Any]) -> Any:
         if wanted is not None and wanted is not tuple and not isinstance(value, wanted):
             raise RecipeError(f"{path}: {where}{key} = {value!r}: permitted is a {wanted.__name__}")
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def recipe_of(document: dict[str, Any]) -> Recipe:
+    """Inverse of `Recipe.to_dict`, for a recipe that was checked when it was first read."""
+    values = dict(document)
+    values["network"] = NetworkSizes(
+        **{**values["network"], "dilations": tuple(values["network"]["dilations"])}
+    )
+    values["reference"] = ReferenceSettings(**values["reference"])
+    values["training"] = Training(**values["training"])
+    values["paper"] = Paper(**values["paper"])
+    return Recipe(**values)
