@@ -90,6 +90,7 @@ def _line(directory: Path, parts: LineParts) -> Line:
         ring_rows=parts.line["ring"]["rows"],
         schedule=parts.schedule,
         trim=None if parts.trim is None else _trim(parts.trim),
+        simulation=parts.line["simulation"],
     )
 
 

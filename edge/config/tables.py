@@ -125,6 +125,9 @@ LINE = Section(
             remedy="name a .csv file",
             doc="Batch schedule, relative to the configuration directory; left out for a "
             "continuous process."),
+        Key(name="simulation", kind="flag", default=False,
+            doc="true while the links lead to a digital twin or a replay and not to the plant: "
+            "every output then says so (STATUS bit 12) and no PLC may act on it."),
         Key(name="ring", kind="table", section=_RING, doc="The rows kept on this appliance."),
         Key(name="model", kind="table", section=_MODEL, doc="The model and its verdict."),
         Key(name="link", kind="rows", section=LINK, min_items=1,

@@ -145,6 +145,8 @@ class Line:
     """None: a continuous process without batches."""
     trim: TrimSettings | None
     """None: the plant has entered no limits, so no suggestion is ever offered."""
+    simulation: bool = False
+    """The links lead to a digital twin or a replay: nothing here may be acted on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,20 +67,19 @@ def test_context_rows_are_the_set_points(ncm: Appliance) -> None:
         for row in line.context
     }
     assert where == {
-        "FIC-101.SP": 200, "FIC-102.SP": 202, "FIC-103.SP": 204, "FIC-104.SP": 206,
+        "FIC-101.SP": 50, "FIC-102.SP": 52, "FIC-103.SP": 54, "FIC-104.SP": 56,
         "TIC-106.SP": "s=TIC-106.SP", "AIC-106.SP": "s=AIC-106.SP",
     }  # fmt: skip
 
 
-def test_a_poll_of_the_demo_line_costs_two_requests_and_one_read(ncm: Appliance) -> None:
+def test_a_poll_of_the_demo_line_costs_one_request_a_link(ncm: Appliance) -> None:
     (line,) = ncm.lines
     rows = (*line.tags, *line.context)
     costs = {
         link.name: request_count(link, [row for row in rows if row.source.link == link.name])
         for link in line.links
     }
-    # Set-points start at 200, beyond one request of 120 registers.
-    assert costs == {"plc": 2, "dcs": 1}
+    assert costs == {"plc": 1, "dcs": 1}
 
 
 def test_components_carry_the_numbers_of_their_codes(ncm: Appliance) -> None:

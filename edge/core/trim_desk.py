@@ -1,0 +1,80 @@
+"""The trim advisor's desk: gathers the rows of a minute, asks the advisor, keeps the advice.
+
+The advisor itself (`trim_advisor`) is a pair of folds over minutes and seconds; somebody has to
+count the seconds and put process values and set-points side by side. The context (set-points) comes
+beside the row because it is no model input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edge.core.outputs import Decision, PlcState
+from edge.core.schedule import Schedule
+from edge.core.tags import Quality, Row
+from edge.core.trim import TrimSettings
+from edge.core.trim_advisor import Advice, Guard, TrimAdvisor, shown
+from edge.core.trim_plant import minute_of
+
+Context = Mapping[str, tuple[float, Quality]]
+MINUTE_S = 60.0
+
+
+class TrimDesk:
+    """Advice of one line; `settings` None (no limits entered) withholds everything."""
+
+    def __init__(
+        self,
+        settings: TrimSettings | None,
+        schedule: Schedule | None,
+        tag_names: tuple[str, ...],
+        row_s: float,
+    ) -> None:
+        self.advice = Advice()
+        self._advisor = TrimAdvisor(settings, schedule)
+        self._settings = settings
+        self._tag_names = tag_names
+        self._row_s = row_s
+        self._rows: list[tuple[Row, Context]] = []
+
+    def observe(self, row: Row, context: Context) -> bool:
+        """Take a row and its set-points; True when a minute is complete."""
+        if self._settings is None:
+            return False
+        self._rows.append((row, context))
+        return len(self._rows) * self._row_s >= MINUTE_S
+
+    def minute(self, guard: Guard, now_s: float) -> None:
+        """A minute is complete (or there are no limits to advise within): ask the advisor."""
+        minute = None
+        if self._settings is not None and self._rows:
+            names = tuple(self._rows[-1][1])
+            values = np.array(
+                [(*row.values, *(context[n][0] for n in names)) for row, context in self._rows],
+                np.float32,
+            )
+            quality = np.array(
+                [(*row.quality, *(context[n][1] for n in names)) for row, context in self._rows],
+                np.uint8,
+            )
+            minute = minute_of(
+                self._settings, (*self._tag_names, *names), values, quality, self._row_s
+            )
+        self._rows.clear()
+        self.advice = self._advisor.minute(self.advice, minute, guard, now_s)
+
+    def second(
+        self, plc: PlcState | None, plc_alive: bool, context: Context, now_s: float
+    ) -> None:
+        """Once a second: answers, expiry, a base that moved."""
+        set_point = None
+        if self._settings is not None:
+            value, quality = context.get(self._settings.naoh_flow_sp, (0.0, Quality.BAD))
+            set_point = value if quality is Quality.GOOD else None
+        self.advice = self._advisor.second(self.advice, plc, plc_alive, set_point, now_s)
+
+    def show(self, decision: Decision, now_s: float) -> Decision:
+        """`decision` with the trim words filled in."""
+        return shown(decision, self.advice, now_s)

@@ -1,0 +1,375 @@
+"""One running line: four tasks around `core.line`, so that nothing waits for anything slower.
+
+    acquire    rows on absolute deadlines -> ring, decisions          never waits for the others
+    infer      one model step after the other -> verdict              may lag (warm-up), never loses
+    exchange   newest decision -> block W with read-back; block R     may lag (dead PLC), skips
+    links      each driver owns its connection
+
+The heartbeat in block W is the acquisition's own: a block is only published when `acquire` has made
+a new decision, so a hang there lets the heartbeat stop, as the PLC expects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from edge.config.types import Line
+from edge.core import outputs
+from edge.core.batch import Batch, BatchState
+from edge.core.conditions import Condition
+from edge.core.features import step_features
+from edge.core.line import LineCore, StepResult, Surroundings
+from edge.core.outputs import BlockError, PlcState
+from edge.core.registers import Ne107
+from edge.core.ring import missed_slots
+from edge.core.tags import Reason, Row
+from edge.core.verdict import NoScore, StepScore
+from edge.drivers.base import Driver
+from edge.runtime.checkpoint import Checkpoint, ColdStart, load_checkpoint, save_checkpoint
+from edge.runtime.clock import Clock
+from edge.runtime.history import Steps, steps_between
+from edge.runtime.infer import Engine, InferenceFailed, State, StepOutputs
+from edge.runtime.poll import Context, Poller
+from edge.runtime.publish import Published, Publisher
+from edge.runtime.ringfile import RingFile
+
+log = logging.getLogger("ncm-edge")
+
+CLOCK_STEP_S = 2.0
+"""A wall clock that leaves the loop's by more than this within one row has stepped."""
+CLOCK_SHOWN_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A model step that waits for its inference."""
+
+    last_seq: int
+    t_s: float
+    steps: Steps
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class _StateAt:
+    """Where the model state stands."""
+
+    batch_id: int
+    next_step: int
+    """Model step of the batch that the state has not seen yet."""
+    seq: int
+    """Newest ring row that is in the state."""
+
+
+class LineRunner:
+    """Owns the tasks and the files of one line; all decisions are the core's."""
+
+    def __init__(
+        self,
+        line: Line,
+        core: LineCore,
+        drivers: Mapping[str, Driver],
+        ring: RingFile,
+        engine: Engine | None,
+        refused: tuple[Condition, str] | None,
+        clock: Clock,
+        checkpoint_path: Path,
+    ) -> None:
+        self.line, self.core, self.ring, self.engine = line, core, ring, engine
+        self.drivers = drivers
+        self.poller = Poller(line, drivers, clock)
+        w, r = line.outputs.block_w, line.outputs.block_r
+        self.publisher = Publisher(drivers[w.link], None if r is None else drivers[r.link])
+        self.plc: PlcState | None = None
+        self.context: Context = {}
+        self.last_row: Row | None = None
+        self.cycles = 0
+        """Rows decided so far; the service watchdog lives from its growth."""
+        self.verified_seq = 0
+        """SEQ_HEAD of the last block that was read back equal."""
+        self._refused = refused
+        self._clock = clock
+        self._checkpoint_path = checkpoint_path
+        self._steps: asyncio.Queue[_Step] = asyncio.Queue()
+        self._state: State | None = None
+        self._state_at: _StateAt | None = None
+        self._decision = outputs.Decision()
+        self._fresh = asyncio.Event()
+        self._publish_fault: tuple[Condition, str] | None = None
+        self._storage_fault = ring.message if ring.opened == "memory" else ""
+        self._infer_fault = ""
+        self._clock_offset_s: float | None = None
+        self._clock_stepped_s: float | None = None
+        self._started_s = 0.0
+        self._shown: frozenset[Condition] = frozenset()
+
+    async def run(self) -> None:
+        """Run the line until cancelled."""
+        self._started_s = asyncio.get_running_loop().time()
+        self._resume()
+        async with asyncio.TaskGroup() as tasks:
+            for driver in self.drivers.values():
+                tasks.create_task(driver.run(), name=f"{self.line.name} link {driver.name}")
+            tasks.create_task(self._infer(), name=f"{self.line.name} infer")
+            tasks.create_task(self._exchange(), name=f"{self.line.name} exchange")
+            tasks.create_task(self._acquire(), name=f"{self.line.name} acquire")
+
+    @property
+    def ne107(self) -> Ne107:
+        """NE 107 status of the newest decision."""
+        return self._decision.ne107
+
+    @property
+    def refused_reason(self) -> str:
+        """Why there is no model; "" when there is one."""
+        return "" if self._refused is None else self._refused[1]
+
+    # Start.
+
+    def _resume(self) -> None:
+        """Mark the time the daemon was away, and take the model state up where it was left."""
+        ring, newest_s = self.ring.ring, self.ring.ring.newest_t_s
+        now_s = self._clock.wall_s()
+        if newest_s is not None:
+            away = missed_slots(newest_s, now_s, self.line.row_s, self.line.ring_rows)
+            ring.append_gaps(away, newest_s + self.line.row_s, self.line.row_s, Reason.MISSED)
+            if now_s < newest_s - CLOCK_STEP_S:
+                self._clock_stepped_s = asyncio.get_running_loop().time()
+                log.warning(
+                    "line %s: the wall clock is %.0f s behind the newest row; rows go on without "
+                    "a gap", self.line.name, newest_s - now_s,
+                )  # fmt: skip
+        if self.engine is None:
+            return
+        found = load_checkpoint(self._checkpoint_path, self.engine.bundle)
+        if isinstance(found, ColdStart):
+            log.info("line %s: model starts cold: %s", self.line.name, found.reason)
+            return
+        age_s = now_s - found.t_s
+        horizon_s = self.line.ring_rows * self.line.row_s
+        if not 0 <= age_s < horizon_s:
+            log.info("line %s: model starts cold: checkpoint is %.0f s old", self.line.name, age_s)
+            return
+        self._state = found.state
+        self._state_at = _StateAt(
+            int(found.extra.get("batch_id", 0)), found.batch_step, int(found.extra.get("seq", 0))
+        )
+        self.core.resume(found.extra.get("verdict", {}))
+        log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
+
+    # Acquisition: one row, one decision.
+
+    async def _acquire(self) -> None:
+        async with contextlib.aclosing(self.poller.rows()) as rows:
+            async for row, context in rows:
+                self.last_row, self.context = row, context
+                self._watch_clock(row)
+                self.ring.ring.append(row)
+                if self.core.observe(row, context):
+                    self._step_due(row)
+                self._decide()
+
+    def _step_due(self, row: Row) -> None:
+        rows = self.core.setup.step_rows
+        values, quality = self.ring.ring.last(rows)
+        features, valid = step_features(values, quality)
+        self._steps.put_nowait(
+            _Step(
+                last_seq=self.ring.ring.seq,
+                t_s=row.t_s + self.line.row_s,
+                steps=Steps(features[None], valid[None]),
+                batch=self.core.follow_batch(self.plc),
+            )
+        )
+
+    def _decide(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._decision = self.core.decide(
+            Surroundings(
+                now_s=loop.time(),
+                plc=self.plc,
+                seen=self._seen(loop.time()),
+                buffer_fill=self.ring.ring.fill,
+                model_loaded=self.engine is not None,
+                context=self.context,
+            )
+        )
+        self.cycles += 1
+        self._fresh.set()
+        raised = self.core.conditions.raised
+        if raised != self._shown:
+            self._log_changes(raised)
+
+    def _log_changes(self, raised: frozenset[Condition]) -> None:
+        for text in self.core.texts:
+            if text.condition not in self._shown:
+                log.warning("line %s: %s: %s", self.line.name, text.condition, text.cause)
+        for condition in self._shown - raised:
+            log.info("line %s: %s: over", self.line.name, condition)
+        self._shown = raised
+
+    def _seen(self, now_s: float) -> dict[Condition, str]:
+        """What the shell itself sees, as rows of the conditions table."""
+        seen: dict[Condition, str] = {}
+        down = [d.name for d in self.drivers.values() if not d.counters.connected]
+        if down:
+            seen[Condition.LINK_DOWN] = ", ".join(down)
+        if self._refused is not None:
+            seen[self._refused[0]] = self._refused[1]
+        if self._publish_fault is not None:
+            seen[self._publish_fault[0]] = self._publish_fault[1]
+        if self._storage_fault:
+            seen[Condition.STORAGE_FAULT] = self._storage_fault
+        if self._infer_fault:
+            seen[Condition.INFERENCE_FAILED] = self._infer_fault
+        if self.ring.opened == "replaced" and now_s - self._started_s < CLOCK_SHOWN_S:
+            seen[Condition.RING_REPLACED] = self.ring.message
+        if self._clock_stepped_s is not None and now_s - self._clock_stepped_s < CLOCK_STEP_S:
+            seen[Condition.CLOCK_STEPPED] = ""
+        if self.engine is not None and self.engine.provider == "cpu" and self._gpu_expected:
+            seen[Condition.CPU_FALLBACK] = self.engine.reason
+        return seen
+
+    def _watch_clock(self, row: Row) -> None:
+        """The wall clock against the loop's: stepped clocks move time stamps, never slots."""
+        offset_s = self._clock.wall_s() - asyncio.get_running_loop().time()
+        if self._clock_offset_s is not None:
+            moved_s = offset_s - self._clock_offset_s
+            if abs(moved_s) > CLOCK_STEP_S:
+                self._clock_stepped_s = asyncio.get_running_loop().time()
+                log.warning("line %s: the wall clock stepped by %+.1f s", self.line.name, moved_s)
+        self._clock_offset_s = offset_s
+
+    # Inference: one step after the other; the state is host-side arrays, checkpointed each step.
+
+    async def _infer(self) -> None:
+        while True:
+            step = await self._steps.get()
+            result = await self._conclude(step)
+            self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
+
+    async def _conclude(self, step: _Step) -> StepResult | NoScore:
+        if self.engine is None:
+            return NoScore.NO_MODEL
+        batch = step.batch
+        if batch.state is not BatchState.RUNNING:
+            # Time that stands still for the batch must not be replayed into its state.
+            if self._state_at is not None:
+                self._state_at = replace(self._state_at, seq=step.last_seq)
+            return NoScore.NO_BATCH
+        state = await self._caught_up(self.engine, step)
+        loop = asyncio.get_running_loop()
+        started_s = loop.time()
+        try:
+            found, state = await asyncio.to_thread(
+                self.engine.run_blocks, state, step.steps.features, step.steps.valid, batch.step
+            )
+        except InferenceFailed as error:
+            if not self._infer_fault:
+                log.error("line %s: inference failed: %s", self.line.name, error)
+            self._infer_fault = str(error)
+            return NoScore.INFERENCE_FAILED
+        self._infer_fault = ""
+        self._state = state
+        self._state_at = _StateAt(batch.batch_id, batch.step + 1, step.last_seq)
+        await self._checkpoint(self.engine, step, state)
+        return _result(found, step.steps, (loop.time() - started_s) * 1000.0)
+
+    async def _caught_up(self, engine: Engine, step: _Step) -> State:
+        """The model state just before `step`: the one at hand, or one replayed from the ring.
+
+        A state that is behind (a restart) is moved on with the rows the ring kept; one of another
+        batch, or none, is built anew from the rows of this batch.
+        """
+        ring, rows, at = self.ring.ring, self.core.setup.step_rows, self._state_at
+        batch, last = step.batch, step.last_seq - self.core.setup.step_rows
+        batches = self.core.setup.has_batches
+        state, first_seq = engine.initial_state(), last - batch.step * rows if batches else 0
+        if self._state is not None and at is not None and at.seq <= last:
+            earlier = at.next_step <= batch.step or not batches
+            if at.batch_id == batch.batch_id and earlier:
+                state, first_seq = self._state, at.seq
+        steps = steps_between(ring, max(first_seq, ring.seq - ring.count), last, rows)
+        count = len(steps.features)
+        if not count:
+            return state
+        log.info("line %s: replaying %d model steps from the ring", self.line.name, count)
+        with contextlib.suppress(InferenceFailed):
+            _, state = await asyncio.to_thread(
+                engine.run_blocks, state, steps.features, steps.valid, max(batch.step - count, 0)
+            )
+        return state
+
+    async def _checkpoint(self, engine: Engine, step: _Step, state: State) -> None:
+        checkpoint = Checkpoint(
+            state=state,
+            batch_step=step.batch.step + 1,
+            t_s=step.t_s,
+            extra={
+                "batch_id": step.batch.batch_id,
+                "seq": step.last_seq,
+                "verdict": asdict(self.core.finding.verdict),
+            },
+        )
+        fault = await asyncio.to_thread(
+            save_checkpoint, self._checkpoint_path, engine.bundle, checkpoint
+        )
+        self.note_storage(fault)
+
+    def note_storage(self, fault: str) -> None:
+        """A write to disk failed ("" if it did not): acquisition and write-back go on."""
+        if self.ring.opened == "memory":
+            return
+        if fault and not self._storage_fault:
+            log.error("line %s: %s", self.line.name, fault)
+        self._storage_fault = fault
+
+    # Exchange with the PLC.
+
+    async def _exchange(self) -> None:
+        seq = 0
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            await self._read_r()
+            seq = outputs.next_seq(seq)
+            outcome = await self.publisher.publish(outputs.encode_block_w(self._decision, seq))
+            if outcome.kind is Published.VERIFIED:
+                self._publish_fault, self.verified_seq = None, seq
+            elif outcome.kind is Published.LINK_DOWN:
+                self._publish_fault = (Condition.WRITE_FAILED, outcome.text)
+            else:
+                self._publish_fault = (Condition.READBACK_MISMATCH, outcome.text)
+
+    async def _read_r(self) -> None:
+        words = await self.publisher.read_r()
+        if words is None:
+            self.plc = None
+            return
+        try:
+            self.plc = outputs.decode_block_r(words)
+        except BlockError as error:
+            self.plc = None
+            log.warning("line %s: %s", self.line.name, error)
+
+
+def _result(found: StepOutputs, steps: Steps, infer_ms: float) -> StepResult:
+    """The newest step of a run over one line."""
+    severity = found.severity[0, -1]
+    return StepResult(
+        score=StepScore(
+            logit=float(found.logit[0, -1]),
+            severity=(float(severity[0]), float(severity[1]), float(severity[2])),
+            valid_fraction=float(steps.valid[-1].mean()),
+        ),
+        cam=found.cam[0, -1],
+        deviation=found.deviation[0, -1],
+        pooled=found.pooled[0, -1],
+        valid=steps.valid[-1],
+        infer_ms=infer_ms,
+    )
