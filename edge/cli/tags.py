@@ -195,7 +195,7 @@ def _text(tables: Sequence[tuple[Survey, list[Reading]]], errors: bool) -> str:
         out += ["  " + text for text in survey.link_texts()]
         shown = bad if errors else readings
         if shown:
-            head = ("", "TAG", "VALUE", "UNIT", "QUALITY", "AGE", "WHERE", "RAW", "READINGS", "WHY")
+            head = ("", "TAG", "VALUE", "UNIT", "QUALITY", "WHY", "AGE", "WHERE", "RAW", "READINGS")
             out += _columns([head, *(_cells(r) for r in shown)])
         out += [f"  {len(readings) - len(bad)} of {len(readings)} tags good", ""]
     return "\n".join(out[:-1])
@@ -208,17 +208,17 @@ def _cells(r: Reading) -> tuple[str, ...]:
         "-" if r.value is None else f"{r.value:.6g}",
         r.unit,
         r.quality,
+        r.why,
         "-" if r.age_s is None else f"{r.age_s:.1f} s",
         r.where,
         " ".join(f"{word:04X}" for word in r.raw),
         "  ".join(f"{k} {'-' if v is None else f'{v:.4g}'}" for k, v in r.orders.items()),
-        r.why,
     )
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    right = {2, 5}  # numbers
+    right = {2, 6}  # numbers
     return [
         "  "
         + "  ".join(

@@ -46,10 +46,14 @@ class ModbusServer:
         sources: Sequence[ModbusSource],
         block_w: WordBlock | None = None,
         block_r: WordBlock | None = None,
+        *,
+        first_read: asyncio.Event | None = None,
     ) -> None:
+        """`first_read` is set once a client has read a tag."""
         self.link = link
         self.refused_writes = 0
         """Writes into the device's memory outside block W; a test or a demo expects 0."""
+        self._first_read = first_read or asyncio.Event()
         self._server: ModbusTcpServer | None = None
         self._awake = asyncio.Event()
         self._awake.set()
@@ -160,26 +164,28 @@ class ModbusServer:
                 address //= 16
             at = address - area.first
             if new is not None:
-                if not self._may_write(unit, table, address, len(new)):
+                if not _inside(self._w, unit, table, address, len(new)):
                     self.refused_writes += 1
                     return ExcCodes.ILLEGAL_ADDRESS
                 area.words[at : at + count] = new
                 return None
+            if not any(_inside(b, unit, table, address, 1) for b in (self._w, self._r)):
+                self._first_read.set()
             current[at : at + count] = area.words[at : at + count].tolist()
             return None
 
         blocks = [_sim_data(table, self._areas.get((unit, table))) for table in _ORDER]
         return SimDevice(unit, (blocks[0], blocks[1], blocks[2], blocks[3]), action=action)
 
-    def _may_write(self, unit: int, table: Table, address: int, count: int) -> bool:
-        w = self._w
-        return (
-            w is not None
-            and w.address is not None
-            and (unit, table) == (w.unit_id, "holding")
-            and w.address <= address
-            and address + count <= w.address + w.count
-        )
+
+def _inside(block: WordBlock | None, unit: int, table: Table, address: int, count: int) -> bool:
+    return (
+        block is not None
+        and block.address is not None
+        and (unit, table) == (block.unit_id, "holding")
+        and block.address <= address
+        and address + count <= block.address + block.count
+    )
 
 
 def _span(source: ModbusSource) -> tuple[int, int]:

@@ -186,7 +186,7 @@ class PlcBlock:
             self.rejected.append(offer.seq)
             return f"suggestion {offer.seq} rejected {cause}"
         self.accepted.append(offer.seq)
-        wanted = (offer.base_kg_h + offer.trim_kg_h) / process.base_kg_h - 1.0
+        wanted = offer.trim_kg_h / offer.base_kg_h
         limit = self.settings.authority
         self._target = min(max(wanted, -limit), limit)
         clamp = "" if self._target == wanted else f", clamped to {self._target:+.1%} of the base"
@@ -196,7 +196,7 @@ class PlcBlock:
         """Why the PLC may not act on an accepted suggestion; "" if it may."""
         if decision.status & Status.SIMULATION and not self.settings.act_on_simulation:
             return "by the PLC: SIMULATION bit set"
-        if process.base_kg_h <= 0.0:
+        if process.base_kg_h <= 0.0 or offer.base_kg_h <= 0.0:
             return "by the PLC: no NaOH set-point"
         moved = abs(offer.base_kg_h - process.base_kg_h)
         if moved > self.settings.base_tolerance * process.base_kg_h:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.config.types import Line, ModbusLink, ModbusSource, OpcUaSource, TagRow, WordBlock
+from edge.config.types import Line, Link, ModbusLink, ModbusSource, OpcUaSource, TagRow, WordBlock
 from edge.core.registers import PackML
 from edge.runtime.clock import Clock, SystemClock
 from edge.twin.modbus_server import ModbusServer
@@ -72,10 +72,15 @@ class TwinServer:
         plant: Plant,
         plc: PlcBlock | None = None,
         *,
+        tag_names: Sequence[str] | None = None,
         clock: Clock | None = None,
         batch_id: int = 1,
         speed: float = 1.0,
     ) -> None:
+        """`tag_names`: what the plant's values are, in its order; None if that is the line's.
+
+        Raises ValueError for tags of the line that the plant does not have, and a bad speed.
+        """
         if not speed > 0:
             raise ValueError(f"speed {speed} is not above 0 plant seconds per second")
         self.line = line
@@ -87,7 +92,20 @@ class TwinServer:
         self.seconds = 0
         """Plant seconds so far."""
         self.latest: Second | None = None
+        own = [row.tag.name for row in line.tags]
+        names = own if tag_names is None else list(tag_names)
+        unknown = [name for name in own if name not in names]
+        if unknown:
+            raise ValueError(
+                f"line {line.name!r}: the plant behind the servers has no {', '.join(unknown)}; "
+                f"it has {', '.join(names[:8])} ..."
+            )
+        self._order = np.array([names.index(name) for name in own], np.intp)
         self._plant = plant
+        self.first_read = asyncio.Event()
+        """Set once a client has read a tag over Modbus (at once where there is no Modbus link)."""
+        if not any(isinstance(link, ModbusLink) for link in line.links):
+            self.first_read.set()
         self._speed = speed
         self._batch_id = batch_id
         self._trim_kg_h = 0.0
@@ -101,7 +119,7 @@ class TwinServer:
             places = [i for i, row in enumerate(self._rows) if row.source.link == link.name]
             self._places[link.name] = np.array(places, np.intp)
             rows = [self._rows[i] for i in places]
-            self._servers[link.name] = _server(line, link.name, rows, clock or SystemClock())
+            self._servers[link.name] = self._server(link, rows, clock or SystemClock())
         w, r = line.outputs.block_w, line.outputs.block_r
         self._w_server = self._servers[w.link]
         self._r_server = None if r is None else self._servers[r.link]
@@ -168,7 +186,7 @@ class TwinServer:
         block_r, trim_kg_h = self.plc.scan(self._w_server.block_w(), self._process(now))
         self._trim_kg_h = trim_kg_h
         count = len(self.line.tags)
-        self._shown[:count] = now.values
+        self._shown[:count] = now.values[self._order]
         for i, row in enumerate(self.line.context, start=count):
             self._shown[i] = now.context.get(row.tag.name, np.nan)
         for i, value in self._instead.items():
@@ -195,6 +213,16 @@ class TwinServer:
             state=state,
             batch_id=self._batch_id,
         )
+
+    def _server(self, link: Link, rows: list[TagRow], clock: Clock) -> ModbusServer | OpcUaServer:
+        outputs = self.line.outputs
+        block_w, block_r = _on(link.name, outputs.block_w), _on(link.name, outputs.block_r)
+        if isinstance(link, ModbusLink):
+            modbus = [row.source for row in rows if isinstance(row.source, ModbusSource)]
+            return ModbusServer(link, modbus, block_w, block_r, first_read=self.first_read)
+        names = [row.tag.name for row in rows]
+        opcua = [row.source for row in rows if isinstance(row.source, OpcUaSource)]
+        return OpcUaServer(link, names, opcua, clock, block_w, block_r)
 
     # Faults of instruments and servers.
 
@@ -251,17 +279,6 @@ class TwinServer:
         if not isinstance(server, OpcUaServer):
             raise ValueError(f"tag {tag!r} is on link {link!r}, which is Modbus: no status codes")
         return server, int(np.flatnonzero(self._places[link] == place)[0])
-
-
-def _server(line: Line, name: str, rows: list[TagRow], clock: Clock) -> ModbusServer | OpcUaServer:
-    link = next(link for link in line.links if link.name == name)
-    block_w, block_r = _on(name, line.outputs.block_w), _on(name, line.outputs.block_r)
-    if isinstance(link, ModbusLink):
-        modbus = [row.source for row in rows if isinstance(row.source, ModbusSource)]
-        return ModbusServer(link, modbus, block_w, block_r)
-    names = [row.tag.name for row in rows]
-    opcua = [row.source for row in rows if isinstance(row.source, OpcUaSource)]
-    return OpcUaServer(link, names, opcua, clock, block_w, block_r)
 
 
 def _on(link: str, block: WordBlock | None) -> WordBlock | None:
