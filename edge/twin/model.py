@@ -1,0 +1,375 @@
+"""The line as equations: feeds, premixer, vessel, heat, return loop, probes, inner operator.
+
+One call of `step` advances every lane by 10 s and returns a record of physical quantities;
+`readings.py` turns records into what healthy instruments would show. Lanes never mix, so one live
+plant and 256 training batches run through the same lines of code.
+
+Order of one step: set-points -> flow control -> pumps -> premixer -> vessel and chemistry -> pH
+probes -> heat -> operator (every minute). Transport of NaOH takes 15 s (one and a half steps).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge.core.schedule import CORE_FRACTIONS, SHELL_FRACTIONS, Schedule
+from edge.twin.advice import InnerAdvice
+from edge.twin.course import STEP_S
+from edge.twin.params import Array, span
+from edge.twin.reactor import TOP_M3, Reactor
+from edge.twin.shifts import Plant
+
+# Feeds: core, shell, NaOH, NH4OH
+KG_M3 = np.array([1285.0, 1285.0, 1492.0, 910.0])[:, None]
+METAL_MOL_KG = 2000.0 / 1285.0
+NAOH_MOL_KG = 12.0
+NH3_MOL_KG = 14.68
+KG_REV_H = np.array([2.5, 1.82, 0.908, 0.36])[:, None]
+"""kg/h per rpm (per stroke/min) of the feed pumps as built."""
+RPM_MAX = np.array([440.0, 410.0, 365.0, 130.0])[:, None]
+NH4OH_AUTHORITY = 0.08
+"""The stroke-rate controller of the diaphragm pump corrects at most this share."""
+PRESSURE_SLIP = np.array([0.010, 0.010, 0.008, 0.0])[:, None]
+"""Share of a pump's delivery lost per bar at the design pressure slope of its line."""
+FLOW_LAG = 1.0 - np.exp(-STEP_S / 8.0)
+
+PREMIX_KG_PERCENT = 0.643
+PREMIX_PERCENT_H_KG = 0.01693
+PREMIX_ZERO = 45.0
+"""Outflow of the premixer = (level - 45 %) / 0.01693 kg/h: 57..63 % in a healthy batch."""
+
+VESSEL_M3 = 11.5
+AGITATOR_D_M = 0.5
+POWER_NUMBER = 1.6
+CP_KJ = 3.55
+UA_KW_K = 6.8
+JACKET_KJ_K = 3344.0
+JACKET_FLOW_KW_K = 20.0
+COOLANT_KW_K = 4.76
+LOSS_KW_K = 0.07
+DILUTION_KJ_MOL = 22.5
+PRECIPITATION_KJ_MOL = 22.0
+VALVE_GAIN = 0.30
+VALVE_TI_S = 3600.0
+
+RETURN_M3_H_RPM = 0.203
+RETURN_RPM_MAX = 40.0
+RETURN_SP_M3_H = 6.6
+RETURN_START = 0.86
+"""Share of the return flow at minute 0; it is raised over three hours, then stable."""
+RETURN_RAMP_MIN = 180.0
+
+MIXING_S = 20.0
+OXIDATION_MOL_M3_S = 4.0e-4
+"""Hydroxide used per second and m3 at 1 mg/L dissolved oxygen (Mn and Co oxidation)."""
+RESTART_S = 120.0
+_SLIP, _LEAK, _METER, _RATE = span("slip"), span("leak"), span("meter"), span("rate")
+_STRENGTH, _REFILL, _KG_REV = span("strength"), span("refill"), span("kg_rev")
+_GAS, _OFFSET, _LAG, _OFF = span("gas"), span("probe_offset"), span("probe_lag"), span("probe_off")
+_ROW = {
+    name: span(name).start
+    for name in (
+        "hose", "impeller", "friction", "stiction", "ua", "n2", "outlet", "thickener", "run",
+        "ph_shift", "rpm_shift", "ambient", "bearing_heat",
+    )
+}  # fmt: skip
+_CORE = np.array(CORE_FRACTIONS)[:, None]
+_SHELL = np.array(SHELL_FRACTIONS)[:, None]
+
+RECORD = (
+    ("meter_flow", 4), ("flow", 4), ("line_flow", 4), ("rpm", 4), ("tank", 4),
+    ("premix_level", 1), ("premix_flow", 1), ("premix_temp", 1),
+    ("volume", 1), ("density", 1), ("temp", 1), ("jacket", 1), ("jacket_kw", 1), ("valve", 1),
+    ("ambient", 1), ("agitator_rpm", 1), ("torque", 1), ("bearing", 1),
+    ("return_rpm", 1), ("return_flow", 1), ("oxygen", 1), ("n2", 1), ("probe", 4),
+    ("ph", 1), ("ratio", 1), ("bias", 1), ("base", 1), ("run", 1), ("sp", 4), ("temp_sp", 1),
+    ("ph_sp", 1), ("ammonia", 1), ("nickel", 1),
+)  # fmt: skip
+"""What a step returns: (name, rows)."""
+RECORD_ROWS = sum(n for _, n in RECORD)
+_AT = {}
+_next = 0
+for _name, _n in RECORD:
+    _AT[_name] = slice(_next, _next + _n) if _n > 1 else slice(_next, _next + 1)
+    _next += _n
+
+
+def field(name: str) -> slice:
+    """Rows of a record that hold `name`."""
+    return _AT[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The schedule sampled at the twin's steps: float64[steps] each."""
+
+    flows: Array
+    """[steps, 4] kg/h"""
+    ph_sp: Array
+    temp_sp: Array
+    rpm_sp: Array
+    number: Array
+    """Schedule step, 1-based."""
+
+    @property
+    def steps(self) -> int:
+        """10 s steps of the batch."""
+        return len(self.ph_sp)
+
+
+def sample(schedule: Schedule) -> Recipe:
+    """`schedule` at the start of every 10 s step."""
+    steps = round(schedule.end_min * 60.0 / STEP_S)
+    rows = [schedule.at((k + 1e-6) * STEP_S / 60.0) for k in range(steps)]
+    return Recipe(
+        flows=np.array([[r.core_kg_h, r.shell_kg_h, r.naoh_kg_h, r.nh4oh_kg_h] for r in rows]),
+        ph_sp=np.array([r.ph_sp for r in rows]),
+        temp_sp=np.array([r.temp_sp_c for r in rows]),
+        rpm_sp=np.array([r.rpm_sp for r in rows]),
+        number=np.array([float(r.step) for r in rows]),
+    )
+
+
+def ambient_c(plant: Plant, change_k: Array, second: float) -> Array:
+    """[L] ambient temperature: season plus a daily swing of 4 K."""
+    day = 2.0 * np.pi * second / 86_400.0
+    return plant.ambient_c + change_k + 2.0 * np.sin(day + plant.ambient_phase)
+
+
+class Model:
+    """State of L lanes; see the head of this file."""
+
+    def __init__(self, plant: Plant, recipe: Recipe, operators: Array) -> None:
+        """`operators` [L]: 1 where the inner operator accepts trims, 0 for the open loop."""
+        self.plant, self.recipe = plant, recipe
+        lanes = plant.load.shape
+        zero = np.zeros(lanes)
+        self.k = 0
+        self.temp = zero + recipe.temp_sp[0]
+        self.reactor = Reactor(
+            zero + plant.heel_m3,
+            recipe.ph_sp[0] + plant.heel_ph,
+            zero + plant.heel_ammonia,
+            self.temp,
+            top_m3=TOP_M3 * plant.volume,
+        )
+        self.advice = InnerAdvice(plant, self.reactor, operators)
+        self.ph = self.reactor.ph.copy()
+        self.probe = self.ph + plant.probe_place
+        flows = recipe.flows[0][:, None] * plant.load
+        self._meter_flow = flows.copy()
+        self._naoh_before = flows[2] * plant.strength[2]
+        self._naoh_now = self._naoh_before
+        metals = flows[0] + flows[1]
+        self._tank = plant.tank_kg + np.zeros((4, *lanes))
+        self._premix = PREMIX_ZERO + PREMIX_PERCENT_H_KG * metals
+        self._premix_mol_kg = (
+            METAL_MOL_KG * (flows[0] * _CORE + flows[1] * _SHELL) / metals
+        )
+        self._run = zero + 1.0
+        self._jacket = zero + 41.0
+        self._stem = zero + 0.45
+        self._integral = zero + 0.45
+        self._bearing = zero + 53.0
+        self._ratio = zero
+
+    def step(self, p: Array, ratio: Array | None = None, held: bool = False) -> Array:
+        """Advance 10 s with physical parameters p[TOTAL, L]; returns a record [RECORD_ROWS, L].
+
+        `ratio` is the NaOH trim as a share of the base, entered from outside; None lets the inner
+        operator decide.
+        """
+        plant, recipe = self.plant, self.recipe
+        k = min(self.k, recipe.steps - 1)
+        second = self.k * STEP_S
+        # Set-points and holds: all feeds stop together and come back on a ramp.
+        wanted = np.clip(p[_ROW["run"]], 0.0, 1.0) * (0.0 if held else 1.0)
+        self._run = np.where(
+            wanted < self._run, wanted, np.minimum(wanted, self._run + STEP_S / RESTART_S)
+        )
+        run = self._run
+        scheduled = recipe.flows[k]
+        sp = scheduled[:, None] * plant.load * p[_RATE] * run
+        # The NaOH base follows the measured metal flow (ratio station of the PLC).
+        metal_flow = self._meter_flow[0] + self._meter_flow[1]
+        base = scheduled[2] * metal_flow / (scheduled[0] + scheduled[1])
+        if ratio is None:
+            ratio = self.advice.ratio
+        self._ratio = ratio
+        sp[2] = base * (1.0 + ratio)
+        ph_sp = recipe.ph_sp[k] + p[_ROW["ph_shift"]]
+        flow, rpm, line_flow = self._feeds(sp, p)
+        ambient = ambient_c(plant, p[_ROW["ambient"]], second)
+        feed_c = 28.0 + 0.35 * (ambient - 20.0)
+        premix_flow = self._premixer(line_flow, p)
+        oxygen = 0.04 * plant.oxygen * np.exp(3.6 * p[_ROW["n2"]])
+        metals_mol_s = self._premix_mol_kg * premix_flow / 3600.0
+        naoh_mol_s = self._vessel(premix_flow, metals_mol_s, line_flow, p, oxygen)
+        self._probes(line_flow[2], p)
+        kw = self._heat(premix_flow, line_flow, feed_c, ambient, naoh_mol_s, metals_mol_s, p, k)
+        speed = recipe.rpm_sp[k] + p[_ROW["rpm_shift"]]
+        density = self.reactor.density_kg_m3
+        torque = self._torque(speed, density, p)
+        target = 0.5 * self.temp + 0.3 * ambient + 23.5 + plant.bearing_k + p[_ROW["bearing_heat"]]
+        self._bearing = self._bearing + (target - self._bearing) * (STEP_S / 1800.0)
+        return_rpm, return_flow = self._return(p, second / 60.0)
+        self.advice.observe(
+            self.k, self.probe, p[_OFF], ph_sp, base, self._meter_flow, self.temp, run
+        )
+        record = np.concatenate(
+            (
+                self._meter_flow, flow, line_flow, rpm, self._tank,
+                np.stack(
+                    (
+                        self._premix, premix_flow, feed_c + 1.0, self.reactor.volume_m3, density,
+                        self.temp, self._jacket, kw, self._stem, ambient, speed, torque,
+                        self._bearing, return_rpm, return_flow, oxygen,
+                        plant.n2_nm3_h * (1.0 - p[_ROW["n2"]]),
+                    )
+                ),
+                self.probe,
+                np.stack((self.ph, ratio, self.advice.bias, base, run)),
+                sp,
+                np.stack(
+                    (
+                        np.full_like(run, recipe.temp_sp[k]), ph_sp, self.reactor.ammonia_mol_l,
+                        self.reactor.dissolved[0],
+                    )
+                ),
+            )
+        )  # fmt: skip
+        self.k += 1
+        return record
+
+    def _feeds(self, sp: Array, p: Array) -> tuple[Array, Array, Array]:
+        """Flow control and pumps: (true flow at the meter, speed, flow at the end of the line)."""
+        gain = self.plant.meter * (1.0 + p[_METER])
+        self._meter_flow = self._meter_flow + FLOW_LAG * (sp - self._meter_flow)
+        flow = self._meter_flow / gain
+        design = KG_REV_H * self.plant.kg_rev[:4] * p[_KG_REV][:4]
+        load = flow / (KG_REV_H * RPM_MAX)
+        # A leaking or worn line carries less back pressure, so its pump slips a little less.
+        relief = p[_LEAK] + p[_SLIP] * 0.0
+        delivery = design * (1.0 - p[_SLIP] - PRESSURE_SLIP * load * (1.0 - relief))
+        delivery *= 1.0 - 0.5 * p[_GAS]
+        rpm = flow / delivery
+        limit = np.broadcast_to(RPM_MAX, rpm.shape).copy()
+        limit[3] = np.minimum(limit[3], sp[3] / design[3] * (1.0 + NH4OH_AUTHORITY) + 1e-9)
+        if (rpm > limit).any():
+            rpm = np.minimum(rpm, limit)
+            flow = rpm * delivery
+            self._meter_flow = flow * gain
+        line_flow = flow * (1.0 - p[_LEAK])
+        self._tank = np.maximum(
+            self._tank - flow * (STEP_S / 3600.0) + p[_REFILL] * STEP_S, 0.0
+        )
+        return flow, rpm, line_flow
+
+    def _premixer(self, line_flow: Array, p: Array) -> Array:
+        """Outflow of the premixer, kg/h."""
+        inflow = line_flow[0] + line_flow[1]
+        slope = PREMIX_PERCENT_H_KG / (1.0 - p[_ROW["outlet"]])
+        settled = PREMIX_ZERO + slope * inflow
+        keep = np.exp(-STEP_S / (3600.0 * PREMIX_KG_PERCENT * slope))
+        before = self._premix
+        self._premix = settled + (before - settled) * keep
+        outflow = inflow - (self._premix - before) * PREMIX_KG_PERCENT * (3600.0 / STEP_S)
+        content = self._premix * PREMIX_KG_PERCENT
+        strength = self.plant.strength[:2] * p[_STRENGTH][:2] * METAL_MOL_KG
+        fed = strength[0] * line_flow[0] * _CORE + strength[1] * line_flow[1] * _SHELL
+        share = STEP_S / (3600.0 * content)
+        self._premix_mol_kg = self._premix_mol_kg + share * (fed - inflow * self._premix_mol_kg)
+        return np.maximum(outflow, 0.0)
+
+    def _vessel(
+        self, premix_flow: Array, metals_mol_s: Array, line_flow: Array, p: Array, oxygen: Array
+    ) -> Array:
+        """Feed the vessel for one step; returns the NaOH that arrives, mol/s."""
+        plant = self.plant
+        strength = plant.strength * p[_STRENGTH]
+        naoh = line_flow[2]
+        arriving = 0.5 * (self._naoh_now + self._naoh_before)
+        self._naoh_before, self._naoh_now = self._naoh_now, naoh
+        naoh_mol_s = arriving * strength[2] * (NAOH_MOL_KG / 3600.0)
+        nh3_mol_s = line_flow[3] * strength[3] * (NH3_MOL_KG / 3600.0)
+        used = OXIDATION_MOL_M3_S * oxygen * self.reactor.volume_m3
+        inflow = np.empty((5, *naoh.shape))
+        inflow[0] = naoh_mol_s - 2.0 * metals_mol_s.sum(0) - used
+        inflow[1] = nh3_mol_s
+        inflow[2:] = metals_mol_s
+        kg_s = (premix_flow + arriving + line_flow[3]) / 3600.0
+        m3_s = premix_flow / KG_M3[0] + arriving / KG_M3[2] + line_flow[3] / KG_M3[3]
+        self.reactor.step(
+            STEP_S, inflow, m3_s / 3600.0, kg_s, self.temp, 0.3 * p[_ROW["thickener"]]
+        )
+        quality = self.mixing_quality(p)
+        share = 1.0 - np.exp(-STEP_S / (MIXING_S * plant.mixing * quality))
+        self.ph = self.ph + share * (self.reactor.ph - self.ph)
+        return naoh_mol_s
+
+    @staticmethod
+    def mixing_quality(p: Array) -> Array:
+        """[L] factor on mixing time and pH spread: return jets and impeller power carry it."""
+        jets = 2.2 * p[_ROW["hose"]] / (1.0 - p[_ROW["hose"]])
+        return (1.0 + jets) * (1.0 - p[_ROW["impeller"]]) ** -2.5
+
+    def _probes(self, naoh_kg_h: Array, p: Array) -> None:
+        quality = self.mixing_quality(p)
+        place = self.plant.probe_place * quality
+        # Only the probe at the NaOH inlet feels the plume itself.
+        place[0] = place[0] * np.minimum(naoh_kg_h / 200.0, 2.0)
+        lag = self.plant.probe_lag_s + p[_LAG]
+        target = self.ph + place + self.plant.probe_offset + p[_OFFSET]
+        self.probe = self.probe + (1.0 - np.exp(-STEP_S / lag)) * (target - self.probe)
+
+    def _torque(self, speed: Array, density: Array, p: Array) -> Array:
+        number = POWER_NUMBER * self.plant.power_number * (1.0 - p[_ROW["impeller"]])
+        return number * density * (speed / 60.0) ** 2 * (AGITATOR_D_M**5 / (2.0 * np.pi))
+
+    def _heat(
+        self,
+        premix_flow: Array,
+        line_flow: Array,
+        feed_c: Array,
+        ambient: Array,
+        naoh_mol_s: Array,
+        metals_mol_s: Array,
+        p: Array,
+        k: int,
+    ) -> Array:
+        """Reactor and jacket temperatures after one step; returns the heat taken out, kW."""
+        plant, reactor = self.plant, self.reactor
+        speed = self.recipe.rpm_sp[k] + p[_ROW["rpm_shift"]]
+        agitation = self._torque(speed, reactor.density_kg_m3, p) * speed * (np.pi / 30_000.0)
+        reaction = DILUTION_KJ_MOL * naoh_mol_s + PRECIPITATION_KJ_MOL * metals_mol_s.sum(0)
+        cold = premix_flow * (self.temp - feed_c) + line_flow[2] * (self.temp - 40.0)
+        cold = (cold + line_flow[3] * (self.temp - ambient)) * (CP_KJ / 3600.0)
+        ua = UA_KW_K * plant.ua * (1.0 - p[_ROW["ua"]]) * (reactor.volume_m3 / TOP_M3) ** 0.25
+        kw = ua * (self.temp - self._jacket)
+        loss = LOSS_KW_K * (self.temp - ambient)
+        heat = agitation + reaction - cold - loss - kw
+        self.temp = self.temp + heat * (STEP_S / CP_KJ) / reactor.mass_kg
+        coolant = plant.coolant_c + 0.3 * (ambient - 20.0)
+        removed = COOLANT_KW_K * self._stem * (self._jacket - coolant)
+        self._jacket = self._jacket + (kw - removed) * (STEP_S / JACKET_KJ_K)
+        error = self.temp + plant.temp_offset - self.recipe.temp_sp[k]
+        # Cooling falls when the coolant valve closes; anti-windup by clipping the integral.
+        self._integral = np.clip(
+            self._integral + VALVE_GAIN * error * (STEP_S / VALVE_TI_S), 0.0, 1.0
+        )
+        wanted = np.clip(self._integral + VALVE_GAIN * error, 0.02, 1.0)
+        stuck = np.abs(wanted - self._stem) < p[_ROW["stiction"]]
+        self._stem = np.where(stuck, self._stem, wanted)
+        return kw
+
+    def _return(self, p: Array, minute: float) -> tuple[Array, Array]:
+        """Speed and flow of the return pump: flow-controlled until the speed saturates."""
+        ramp = min(1.0, RETURN_START + (1.0 - RETURN_START) * minute / RETURN_RAMP_MIN)
+        wanted = RETURN_SP_M3_H * ramp * self.plant.return_flow
+        delivery = RETURN_M3_H_RPM * self.plant.kg_rev[4] * p[_KG_REV][4]
+        delivery = delivery * (1.0 - p[_ROW["hose"]])
+        blinded = 1.0 - 0.25 * p[_ROW["thickener"]]
+        rpm = np.minimum(wanted * blinded / delivery, RETURN_RPM_MAX)
+        return rpm, rpm * delivery
