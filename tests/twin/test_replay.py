@@ -7,6 +7,7 @@ import gzip
 import math
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ import numpy as np
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
+from edge import drivers
+from edge.config.load import load
+from edge.config.types import ModbusLink
 from edge.core import codec
 from edge.core.codec import Encoding
+from edge.core.tags import Row
+from edge.runtime.clock import LoopClock
+from edge.runtime.poll import Poller
 from edge.twin.replay import Recording, RecordingError, ReplayPlant
 from edge.twin.serve import TwinServer
 from tests.twin.small_line import small_line
@@ -159,3 +166,48 @@ def test_every_row_is_served_once_and_then_nothing(
         return seen
 
     np.testing.assert_equal(virtual(main()), [a for a, _ in rows])
+
+
+SKAB = Path(__file__).parents[3] / "shared" / "data" / "skab" / "skab.csv.gz"
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not SKAB.exists(), reason=f"{SKAB} is not on this machine")
+def test_a_real_recording_arrives_row_by_row_in_the_poller(
+    virtual: Virtual, free_port: Port
+) -> None:
+    """The shipped skab line: each row of one fault file reaches the appliance once, unchanged."""
+    line = load(Path(__file__).parents[2] / "firmware_config", lines=("skab",)).lines[0]
+    (link,) = line.links
+    assert isinstance(link, ModbusLink)
+    line = replace(line, links=(replace(link, port=free_port()),))
+    tags = [row.tag.name for row in line.tags]
+    recording = Recording.load(SKAB, tags, "file=valve1/0")
+    assert (len(recording), recording.bad_cells) == (1147, 0)
+
+    async def main() -> list[Row]:
+        links = drivers.build_all(line)
+        owners = [asyncio.create_task(driver.run()) for driver in links.values()]
+        async with TwinServer(line, ReplayPlant(recording, tags)) as twin:
+            while not links["rig"].counters.connected:
+                await asyncio.sleep(0.1)
+                await links["rig"].read()
+            await asyncio.sleep(1.0 - asyncio.get_running_loop().time() % 1.0)
+            poller = Poller(line, links, LoopClock(1_800_000_000.0))
+            seen: list[Row] = []
+            async with aclosing(poller.rows()) as rows:
+                going = asyncio.create_task(twin.run(len(recording)))
+                async for row, _ in rows:
+                    seen.append(row)
+                    if len(seen) == len(recording):
+                        break
+            await going
+        for owner in owners:
+            owner.cancel()
+        await asyncio.gather(*owners, return_exceptions=True)
+        return seen
+
+    rows = virtual(main())
+    np.testing.assert_array_equal(
+        np.array([row.values for row in rows]), recording.values.astype(np.float32)
+    )
