@@ -1,0 +1,132 @@
+"""The streaming network: causal, any split equal, CAM an exact part of the logit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from export.network import OUTPUTS, Network, NetworkConfig, ema
+from export.onnx_graph import load_weights, save_weights
+
+
+def network(tags: int = 7) -> Network:
+    torch.manual_seed(3)
+    net = Network(NetworkConfig(tags=tags, channels=5, gru_in=6, gru=7, top_k=2))
+    with torch.no_grad():
+        net.head.normal_(0, 0.5)
+        net.severity_head.normal_(0, 0.5)
+        net.residual_map.normal_(0, 0.2)
+    return net.eval()
+
+
+def inputs(steps: int, tags: int = 7, lines: int = 2) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(steps)
+    shape = (lines, steps, tags, 6)
+    return {
+        "features": torch.randn(shape, generator=draw) * 3,
+        "valid": torch.rand(shape[:3], generator=draw),
+        "loc": torch.randn(shape, generator=draw),
+        "scale": torch.rand(shape, generator=draw) + 0.5,
+    }
+
+
+@torch.no_grad()
+def stream(net: Network, data: dict[str, torch.Tensor], sizes: list[int]) -> list[np.ndarray]:
+    states = net.zero_states(len(data["features"]))
+    parts = []
+    first = 0
+    for size in sizes:
+        block = {k: v[:, first : first + size] for k, v in data.items()}
+        out = net(**block, states=states)
+        parts.append(out[: len(OUTPUTS)])
+        states = list(out[len(OUTPUTS) :])
+        first += size
+    return [torch.cat([p[i] for p in parts], dim=1).numpy() for i in range(len(OUTPUTS))]
+
+
+@pytest.mark.parametrize("sizes", [[1] * 40, [7, 13, 20], [39, 1], [3] * 13 + [1]])
+def test_any_split_of_the_steps_gives_the_same_numbers(sizes: list[int]) -> None:
+    net, data = network(), inputs(40)
+    whole = stream(net, data, [40])
+    for name, a, b in zip(OUTPUTS, whole, stream(net, data, sizes)):
+        assert np.abs(a - b).max() <= 1e-5, name
+
+
+def test_the_future_does_not_change_the_past() -> None:
+    net, data = network(), inputs(30)
+    before = stream(net, data, [30])
+    data["features"][:, 20:] += 50.0
+    for a, b in zip(before, stream(net, data, [30])):
+        assert np.array_equal(a[:, :20], b[:, :20])
+
+
+def test_the_classifier_is_bias_plus_gru_term_plus_the_sum_of_cam() -> None:
+    net, data = network(), inputs(25)
+    states = net.zero_states(2)
+    with torch.no_grad():
+        out = net(**data, states=states)
+        cam, classifier = out[OUTPUTS.index("cam")], out[OUTPUTS.index("classifier")]
+        z, _, residual = net.normalise(**{f"{k}_{s}": v for (k, v), s in zip(
+            data.items(), ("BNPF", "BNP", "BNPF", "BNPF"))})  # fmt: skip
+        g = torch.tanh(net.gru_encoder(torch.cat([z[..., 0], residual], dim=-1)))
+        terms, _ = ema(net.gru_head(net.gru(g)[0]), torch.zeros(2, 2), net.config.pool_steps)
+    rest = classifier - cam.sum(-1) - net.bias[0]
+    assert torch.allclose(rest, terms[..., 0], atol=1e-5)
+
+
+def test_a_masked_tag_has_no_influence() -> None:
+    net, data = network(), inputs(10)
+    data["valid"][:] = 1.0
+    data["valid"][:, :, 3] = 0.0
+    before = stream(net, data, [10])
+    data["features"][:, :, 3] = 1e6
+    for a, b in zip(before, stream(net, data, [10])):
+        assert np.array_equal(a, b)
+
+
+def test_severity_probabilities_fall_with_the_level() -> None:
+    severity = stream(network(), inputs(30), [30])[OUTPUTS.index("severity")]
+    assert (np.diff(severity, axis=-1) <= 0).all()
+    assert ((severity >= 0) & (severity <= 1)).all()
+
+
+def test_wild_input_stays_finite() -> None:
+    net, data = network(), inputs(5)
+    data["features"][:] = 1e30
+    assert all(np.isfinite(a).all() for a in stream(net, data, [5]))
+
+
+def test_the_average_is_the_plain_recursion() -> None:
+    x = torch.randn(1, 50, 3, generator=torch.Generator().manual_seed(0))
+    state = torch.ones(1, 3)
+    y, last = ema(x, state, 9.0)
+    d = np.exp(-1 / 9.0)
+    want = state.numpy()[0]
+    for n in range(50):
+        want = d * want + (1 - d) * x[0, n].numpy()
+        assert np.allclose(y[0, n].numpy(), want, atol=1e-5)
+    assert torch.equal(last, y[:, -1])
+
+
+def test_an_old_disturbance_is_forgotten() -> None:
+    net = network()
+    data = inputs(600, lines=1)
+    data["features"] = data["loc"].clone()
+    hit = {k: v.clone() for k, v in data.items()}
+    hit["features"][:, :50] += 5.0
+    a, b = stream(net, data, [60] * 10)[0], stream(net, hit, [60] * 10)[0]
+    assert np.abs(a - b)[:, :60].max() > 0.01
+    assert np.abs(a - b)[:, -1].max() < 1e-3
+
+
+def test_weights_survive_the_disk(tmp_path: object) -> None:
+    from pathlib import Path
+
+    path = Path(str(tmp_path)) / "w.pt"
+    net = network()
+    save_weights(net, path)
+    again = load_weights(path)
+    assert again.config == net.config
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(),
+                                                 again.state_dict().values()))  # fmt: skip
