@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +20,44 @@ from edge.config.types import Line
 from edge.core import codec
 from edge.core.codec import Encoding
 from edge.core.outputs import Decision, decode_block_r, encode_block_w
-from edge.core.registers import BLOCK_W_WORDS, Control
+from edge.core.registers import BLOCK_W_WORDS, Control, Status, TrimState
+from edge.core.trim import TrimSettings
 from edge.runtime.clock import LoopClock
 from edge.twin.encode import BlockEncoder
+from edge.twin.operator import AcceptAfter
+from edge.twin.plc import PlcBlock, PlcSettings
 from edge.twin.serve import BAD, TwinServer
 from tests.twin.small_line import NAMESPACE, SmallPlant, small_line
 
 Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
 Port = Callable[[], int]
 EPOCH_S = 1_800_000_000.0
+TRIM = TrimSettings(
+    authority_fraction=0.1,
+    max_change_kg_h=20.0,
+    min_change_kg_h=0.5,
+    ttl_s=300,
+    accept_time_s=60.0,
+    ph_low=10.95,
+    ph_high=11.45,
+    naoh_mass_fraction=0.48,
+    nh4oh_mass_fraction=0.25,
+    metal_mol_l=2.0,
+    metal_density_kg_m3=1285.0,
+    heel_m3=3.0,
+    heel_ammonia_mol_l=0.6,
+    max_volume_m3=9.8,
+    ph_reference="process",
+    ph_tags=("AIT-1.PV",),
+    naoh_flow="FIC-1.PV",
+    naoh_flow_sp="FIC-1.SP",
+    naoh_weight="WI-1.PV",
+    core_flow="FIC-1.PV",
+    shell_flow="FIC-1.PV",
+    nh4oh_flow="FIC-1.PV",
+    temperature="TIC-1.PV",
+    hold_components=("C01",),
+)
 
 
 @asynccontextmanager
@@ -214,6 +244,62 @@ def test_a_port_that_is_taken_is_named(virtual: Virtual, free_port: Port) -> Non
         async with TwinServer(line, SmallPlant()):
             with pytest.raises(OSError, match=r"link 'plc': cannot listen on 127\.0\.0\.1:\d+; is"):
                 await TwinServer(line, SmallPlant()).__aenter__()
+
+    virtual(main())
+
+
+def test_an_accepted_trim_reaches_the_plant_and_its_set_point(
+    virtual: Virtual, free_port: Port
+) -> None:
+    async def main() -> None:
+        line = replace(small_line(free_port), trim=TRIM)
+        plant = SmallPlant()
+        plc = PlcBlock(PlcSettings(ramp_kg_h_min=60.0), AcceptAfter(0))
+        async with TwinServer(line, plant, plc) as twin, plc_client(line) as client:
+            for seq in range(1, 11):
+                offer = Decision(
+                    status=Status.SIMULATION,
+                    trim_seq=1,
+                    trim_kg_h=4.0,
+                    trim_base_kg_h=200.0,
+                    trim_lo_kg_h=-9.0,
+                    trim_hi_kg_h=9.0,
+                    trim_ttl_s=60.0,
+                    trim_state=TrimState.OFFERED,
+                )
+                await client.write_registers(1000, list(encode_block_w(offer, seq)))
+                await twin.advance()
+            assert plant.trims[:4] == [0.0, 0.0, 1.0, 2.0]
+            assert plant.trims[-1] == pytest.approx(4.0)
+            assert (await inputs(client))[3] == pytest.approx(204.0)
+            block_r = (await client.read_holding_registers(1100, count=16)).registers
+            assert decode_block_r(block_r).trim_applied_kg_h == pytest.approx(4.0)
+            twin.held = True
+            await twin.advance()
+            block_r = (await client.read_holding_registers(1100, count=16)).registers
+            assert decode_block_r(block_r).control & Control.HELD
+
+    virtual(main())
+
+
+def test_a_plant_that_lacks_a_tag_of_the_line_is_refused(virtual: Virtual, free_port: Port) -> None:
+    async def main() -> None:
+        line = small_line(free_port)
+        names = ["SIC-1.PV", "FIC-1.PV", "WI-1.PV", "AIT-1.PV", "XI-9.PV"]
+        with pytest.raises(ValueError, match=r"the plant behind the servers has no TIC-1\.PV"):
+            TwinServer(line, SmallPlant(), tag_names=names)
+
+    virtual(main())
+
+
+def test_a_plant_may_have_its_own_order_of_tags(virtual: Virtual, free_port: Port) -> None:
+    async def main() -> None:
+        line = small_line(free_port)
+        turned = replace(line, tags=line.tags[::-1])
+        names = [row.tag.name for row in line.tags]
+        async with TwinServer(turned, SmallPlant(), tag_names=names), plc_client(line) as plc:
+            speed, flow, weight, _ = await inputs(plc)
+            assert (speed, flow, weight) == (0.0, 200.0, 4000.0)
 
     virtual(main())
 
