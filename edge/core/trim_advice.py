@@ -57,6 +57,8 @@ class Advice:
     """Good minutes in this batch."""
     demand: float | None = None
     """b, the share by which the real NaOH demand exceeds the feed-forward. Shown as a trend."""
+    metal_share: float | None = None
+    """Recent mean of the measured over the scheduled metal flow."""
     recent: tuple[float, ...] = ()
     """b of the last 15 good, steady minutes."""
     reference: float | None = None

@@ -45,7 +45,6 @@ from edge.core.trim import (
 from edge.core.trim_advice import Advice, Guard, after_restart, shown, ttl_s
 from edge.core.trim_plant import Minute, feedforward, metal_share, reagent
 from edge.core.trim_watch import (
-    METAL_STEADY,
     enter,
     follow_demand,
     input_hold,
@@ -83,8 +82,8 @@ class TrimAdvisor:
         if hold is not None or flow is None or m.naoh_kg_h is None:
             return _hold(advice, hold or TrimReason.NO_FEEDFORWARD, now_s)
         tau_c_s = closed_loop_s(advice.accept_s or settings.accept_time_s)
-        steady = abs((metal_share(schedule, guard.batch.minutes, m) or 0.0) - 1.0) <= METAL_STEADY
-        advice = follow_demand(advice, m.naoh_kg_h / flow - 1.0, tau_c_s, steady)
+        share = metal_share(schedule, guard.batch.minutes, m) or 0.0
+        advice = follow_demand(advice, m.naoh_kg_h / flow - 1.0, share, tau_c_s)
         hold = policy_hold(advice, settings, guard, now_s)
         if hold is not None:
             return _hold(advice, hold, now_s)

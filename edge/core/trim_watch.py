@@ -33,7 +33,8 @@ LEARN_MINUTES = 30
 """Minutes after a start or an explained step before b has a reference."""
 REFERENCE_MINUTES = 240.0
 METAL_STEADY = 0.03
-"""b says nothing about a leak while the metal flow is further than this from its schedule."""
+"""While the metal flow is further than this from its own recent mean, the NaOH that is applied says
+nothing about the demand: b stands still."""
 WARMUP_MINUTES = 5
 
 
@@ -49,6 +50,7 @@ def enter(advice: Advice, settings: TrimSettings, schedule: Schedule, guard: Gua
         reactor=at_minute(settings, schedule, guard.batch.minutes),
         minutes=0,
         demand=None,
+        metal_share=None,
         recent=(),
         reference=None,
         learning=0,
@@ -130,13 +132,19 @@ def _weight_mismatch(weights: tuple[tuple[float, float], ...]) -> float:
     return abs(lost / metered - 1.0) if metered > 0.0 else 0.0
 
 
-def follow_demand(advice: Advice, applied: float, tau_c_s: float, steady: bool) -> Advice:
-    """External reset of b on what was really applied, and the watch on b against its reference."""
-    demand = applied if advice.demand is None else advice.demand
-    demand += reset_share(tau_c_s, 60.0) * (applied - demand)
-    advice = replace(advice, demand=demand, minutes=advice.minutes + 1)
+def follow_demand(advice: Advice, applied: float, share: float, tau_c_s: float) -> Advice:
+    """External reset of b on what was really applied, and the watch on b against its reference.
+
+    `applied` is F_applied / u_ff - 1, `share` the measured over the scheduled metal flow.
+    """
+    usual = share if advice.metal_share is None else advice.metal_share
+    steady = abs(share - usual) <= METAL_STEADY
+    usual += (share - usual) / MEAN_MINUTES
+    advice = replace(advice, metal_share=usual, minutes=advice.minutes + 1)
     if not steady:
         return advice
+    demand = applied if advice.demand is None else advice.demand
+    demand += reset_share(tau_c_s, 60.0) * (applied - demand)
     recent = (*advice.recent, demand)[-MEAN_MINUTES:]
     learning = advice.learning + 1
     mean = sum(recent) / len(recent)
@@ -149,8 +157,9 @@ def follow_demand(advice: Advice, applied: float, tau_c_s: float, steady: bool) 
         if not anomaly:
             reference += (mean - reference) / REFERENCE_MINUTES
     return replace(
-        advice, recent=recent, learning=learning, reference=reference, anomaly=anomaly
-    )
+        advice, demand=demand, recent=recent, learning=learning, reference=reference,
+        anomaly=anomaly,
+    )  # fmt: skip
 
 
 def policy_hold(
