@@ -8,10 +8,10 @@ f = min(Ksp / (gamma2 a^2), M / alpha), alpha = 1 + sum beta_n x^n + sum K_k a^k
     charge   E + [NH4] + [H] + sum f (2 (1 + sum beta_n x^n) + K1 a - K3 a^3) - a / gamma1 = 0
     ammonia  x + [NH4] + sum f sum n beta_n x^n = N
 
-`solve` finds (a, x) from (E, N, M) by Newton on (ln a, ln x) with the analytic Jacobian; where plain
-Newton does not settle (it can cycle while a metal just crosses saturation) it falls back to nested
-bisection, which cannot fail because both inner functions are monotone. `e_star` is the inverse with
-all solids present and needs no root search on pH.
+`solve` finds (a, x) from (E, N, M) by Newton on (ln a, ln x) with the analytic Jacobian; where
+plain Newton does not settle (it can cycle while a metal just crosses saturation) it falls back to
+nested bisection, which cannot fail because both inner functions are monotone. `e_star` is the
+inverse with all solids present and needs no root search on pH.
 
 Constants and golden values: process note sections 1.1 and 1.2. The two activity factors and a shift
 of pKsp are the calibration knobs of a lab titration; +-1 unit in pKsp is the honest uncertainty.
@@ -60,7 +60,8 @@ _LN10 = float(np.log(10.0))
 
 _BETA = 10.0**_LOG_BETA
 _ORDER = np.arange(1.0, 7.0)
-# Horner coefficients of sum beta y^n, sum n beta y^n, sum n^2 beta y^n: [power, polynomial, metal, 1]
+# Horner coefficients of sum beta y^n, sum n beta y^n, sum n^2 beta y^n:
+# [power, polynomial, metal, 1]
 _POLY = np.stack([_BETA, _ORDER * _BETA, _ORDER**2 * _BETA]).transpose(2, 0, 1)[..., None].copy()
 _K_OH = np.ascontiguousarray((10.0**_LOG_K_OH).T[..., None])  # [k, metal, 1]
 

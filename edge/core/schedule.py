@@ -133,11 +133,12 @@ def parse_csv(text: str) -> Schedule:
 
 
 def format_csv(schedule: Schedule, *, header: tuple[str, ...] = ()) -> str:
-    """`schedule` as CSV text that `parse_csv` reads back; `header` lines are written as comments."""
+    """`schedule` as CSV text that `parse_csv` reads back; `header` lines become comments."""
     lines = [f"# name: {schedule.name}", *(f"# {text}".rstrip() for text in header)]
     lines.append(",".join(COLUMNS))
-    for step in schedule.steps:
-        lines.append(",".join(f"{getattr(step, column):g}" for column in COLUMNS))
+    lines.extend(
+        ",".join(f"{getattr(step, column):g}" for column in COLUMNS) for step in schedule.steps
+    )
     return "\n".join(lines) + "\n"
 
 

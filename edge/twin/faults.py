@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edge.twin.scenario import Scenario
 
 HERE = -1
-"""Index of an effect that means: the place drawn for this batch."""
+"""Element an effect acts on that means: the place drawn for this batch."""
 
 
 class Effect(NamedTuple):
@@ -27,7 +27,7 @@ class Effect(NamedTuple):
 
     param: str
     values: tuple[float, float, float]
-    index: int = 0
+    at: int = 0
 
 
 class Event(NamedTuple):
@@ -35,14 +35,14 @@ class Event(NamedTuple):
 
     kind: str
     per_hour: tuple[float, float, float]
-    index: int = 0
+    at: int = 0
 
 
 class Place(NamedTuple):
     """One position where the fault can sit."""
 
     component: str
-    index: int = 0
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,14 +248,14 @@ def apply(scenario: Scenario, course: Course) -> None:
     if code is None:
         return
     fault = FAULTS[code]
-    here = fault.place(scenario.seed).index
+    here = fault.place(scenario.seed).at
     rng = np.random.default_rng([scenario.seed, 5])
     for effect in fault.effects:
-        index = here if effect.index == HERE else effect.index
+        index = here if effect.at == HERE else effect.at
         values = np.interp(severity, _LEVELS, (0.0, *effect.values))
         course.tracks.append((params.row(effect.param, index), values))
     for event in fault.events:
-        index = here if event.index == HERE else event.index
+        index = here if event.at == HERE else event.at
         per_hour = np.interp(severity, _LEVELS, (0.0, *event.per_hour))
         _events(event.kind, index, per_hour, severity, course, rng)
     if fault.freeze_min is not None:

@@ -17,6 +17,7 @@ import numpy as np
 from edge.core.schedule import CORE_FRACTIONS, SHELL_FRACTIONS, Schedule
 from edge.twin.advice import InnerAdvice
 from edge.twin.course import STEP_S
+from edge.twin.heat import HeatLoad, Jacket
 from edge.twin.params import Array, span
 from edge.twin.reactor import TOP_M3, Reactor
 from edge.twin.shifts import Plant
@@ -43,17 +44,7 @@ PREMIX_ZERO = 45.0
 VESSEL_M3 = 11.5
 AGITATOR_D_M = 0.5
 POWER_NUMBER = 1.6
-CP_KJ = 3.55
-UA_KW_K = 6.8
-JACKET_KJ_K = 3344.0
-JACKET_FLOW_KW_K = 20.0
-COOLANT_KW_K = 4.76
-LOSS_KW_K = 0.07
-DILUTION_KJ_MOL = 22.5
-PRECIPITATION_KJ_MOL = 22.0
-VALVE_GAIN = 0.30
-VALVE_TI_S = 3600.0
-
+_TORQUE = AGITATOR_D_M**5 / (2.0 * np.pi)
 RETURN_M3_H_RPM = 0.203
 RETURN_RPM_MAX = 40.0
 RETURN_SP_M3_H = 6.6
@@ -71,7 +62,7 @@ _GAS, _OFFSET, _LAG, _OFF = span("gas"), span("probe_offset"), span("probe_lag")
 _ROW = {
     name: span(name).start
     for name in (
-        "hose", "impeller", "friction", "stiction", "ua", "n2", "outlet", "thickener", "run",
+        "hose", "impeller", "stiction", "ua", "n2", "outlet", "thickener", "run",
         "ph_shift", "rpm_shift", "ambient", "bearing_heat",
     )
 }  # fmt: skip
@@ -169,9 +160,7 @@ class Model:
             METAL_MOL_KG * (flows[0] * _CORE + flows[1] * _SHELL) / metals
         )
         self._run = zero + 1.0
-        self._jacket = zero + 41.0
-        self._stem = zero + 0.45
-        self._integral = zero + 0.45
+        self._heat = Jacket(plant, lanes)
         self._bearing = zero + 53.0
         self._ratio = zero
 
@@ -208,10 +197,26 @@ class Model:
         metals_mol_s = self._premix_mol_kg * premix_flow / 3600.0
         naoh_mol_s = self._vessel(premix_flow, metals_mol_s, line_flow, p, oxygen)
         self._probes(line_flow[2], p)
-        kw = self._heat(premix_flow, line_flow, feed_c, ambient, naoh_mol_s, metals_mol_s, p, k)
         speed = recipe.rpm_sp[k] + p[_ROW["rpm_shift"]]
         density = self.reactor.density_kg_m3
         torque = self._torque(speed, density, p)
+        self.temp = self._heat.step(
+            self.temp,
+            HeatLoad(
+                agitation_kw=torque * speed * (np.pi / 30_000.0),
+                naoh_mol_s=naoh_mol_s,
+                metals_mol_s=metals_mol_s.sum(0),
+                premix_kg_h=premix_flow,
+                line_kg_h=line_flow,
+                premix_c=feed_c,
+                ambient_c=ambient,
+                volume_m3=self.reactor.volume_m3,
+                mass_kg=self.reactor.mass_kg,
+            ),
+            recipe.temp_sp[k],
+            ua_loss=p[_ROW["ua"]],
+            stiction=p[_ROW["stiction"]],
+        )
         target = 0.5 * self.temp + 0.3 * ambient + 23.5 + plant.bearing_k + p[_ROW["bearing_heat"]]
         self._bearing = self._bearing + (target - self._bearing) * (STEP_S / 1800.0)
         return_rpm, return_flow = self._return(p, second / 60.0)
@@ -224,7 +229,8 @@ class Model:
                 np.stack(
                     (
                         self._premix, premix_flow, feed_c + 1.0, self.reactor.volume_m3, density,
-                        self.temp, self._jacket, kw, self._stem, ambient, speed, torque,
+                        self.temp, self._heat.jacket_c, self._heat.removed_kw, self._heat.stem,
+                        ambient, speed, torque,
                         self._bearing, return_rpm, return_flow, oxygen,
                         plant.n2_nm3_h * (1.0 - p[_ROW["n2"]]),
                     )
@@ -251,7 +257,7 @@ class Model:
         design = KG_REV_H * self.plant.kg_rev[:4] * p[_KG_REV][:4]
         load = flow / (KG_REV_H * RPM_MAX)
         # A leaking or worn line carries less back pressure, so its pump slips a little less.
-        relief = p[_LEAK] + p[_SLIP] * 0.0
+        relief = p[_LEAK]
         delivery = design * (1.0 - p[_SLIP] - PRESSURE_SLIP * load * (1.0 - relief))
         delivery *= 1.0 - 0.5 * p[_GAS]
         rpm = flow / delivery
@@ -281,7 +287,8 @@ class Model:
         fed = strength[0] * line_flow[0] * _CORE + strength[1] * line_flow[1] * _SHELL
         share = STEP_S / (3600.0 * content)
         self._premix_mol_kg = self._premix_mol_kg + share * (fed - inflow * self._premix_mol_kg)
-        return np.maximum(outflow, 0.0)
+        arriving: Array = np.maximum(outflow, 0.0)
+        return arriving
 
     def _vessel(
         self, premix_flow: Array, metals_mol_s: Array, line_flow: Array, p: Array, oxygen: Array
@@ -292,7 +299,7 @@ class Model:
         naoh = line_flow[2]
         arriving = 0.5 * (self._naoh_now + self._naoh_before)
         self._naoh_before, self._naoh_now = self._naoh_now, naoh
-        naoh_mol_s = arriving * strength[2] * (NAOH_MOL_KG / 3600.0)
+        naoh_mol_s: Array = arriving * strength[2] * (NAOH_MOL_KG / 3600.0)
         nh3_mol_s = line_flow[3] * strength[3] * (NH3_MOL_KG / 3600.0)
         used = OXIDATION_MOL_M3_S * oxygen * self.reactor.volume_m3
         inflow = np.empty((5, *naoh.shape))
@@ -313,7 +320,8 @@ class Model:
     def mixing_quality(p: Array) -> Array:
         """[L] factor on mixing time and pH spread: return jets and impeller power carry it."""
         jets = 2.2 * p[_ROW["hose"]] / (1.0 - p[_ROW["hose"]])
-        return (1.0 + jets) * (1.0 - p[_ROW["impeller"]]) ** -2.5
+        quality: Array = (1.0 + jets) * (1.0 - p[_ROW["impeller"]]) ** -2.5
+        return quality
 
     def _probes(self, naoh_kg_h: Array, p: Array) -> None:
         quality = self.mixing_quality(p)
@@ -326,43 +334,8 @@ class Model:
 
     def _torque(self, speed: Array, density: Array, p: Array) -> Array:
         number = POWER_NUMBER * self.plant.power_number * (1.0 - p[_ROW["impeller"]])
-        return number * density * (speed / 60.0) ** 2 * (AGITATOR_D_M**5 / (2.0 * np.pi))
-
-    def _heat(
-        self,
-        premix_flow: Array,
-        line_flow: Array,
-        feed_c: Array,
-        ambient: Array,
-        naoh_mol_s: Array,
-        metals_mol_s: Array,
-        p: Array,
-        k: int,
-    ) -> Array:
-        """Reactor and jacket temperatures after one step; returns the heat taken out, kW."""
-        plant, reactor = self.plant, self.reactor
-        speed = self.recipe.rpm_sp[k] + p[_ROW["rpm_shift"]]
-        agitation = self._torque(speed, reactor.density_kg_m3, p) * speed * (np.pi / 30_000.0)
-        reaction = DILUTION_KJ_MOL * naoh_mol_s + PRECIPITATION_KJ_MOL * metals_mol_s.sum(0)
-        cold = premix_flow * (self.temp - feed_c) + line_flow[2] * (self.temp - 40.0)
-        cold = (cold + line_flow[3] * (self.temp - ambient)) * (CP_KJ / 3600.0)
-        ua = UA_KW_K * plant.ua * (1.0 - p[_ROW["ua"]]) * (reactor.volume_m3 / TOP_M3) ** 0.25
-        kw = ua * (self.temp - self._jacket)
-        loss = LOSS_KW_K * (self.temp - ambient)
-        heat = agitation + reaction - cold - loss - kw
-        self.temp = self.temp + heat * (STEP_S / CP_KJ) / reactor.mass_kg
-        coolant = plant.coolant_c + 0.3 * (ambient - 20.0)
-        removed = COOLANT_KW_K * self._stem * (self._jacket - coolant)
-        self._jacket = self._jacket + (kw - removed) * (STEP_S / JACKET_KJ_K)
-        error = self.temp + plant.temp_offset - self.recipe.temp_sp[k]
-        # Cooling falls when the coolant valve closes; anti-windup by clipping the integral.
-        self._integral = np.clip(
-            self._integral + VALVE_GAIN * error * (STEP_S / VALVE_TI_S), 0.0, 1.0
-        )
-        wanted = np.clip(self._integral + VALVE_GAIN * error, 0.02, 1.0)
-        stuck = np.abs(wanted - self._stem) < p[_ROW["stiction"]]
-        self._stem = np.where(stuck, self._stem, wanted)
-        return kw
+        torque: Array = number * density * (speed / 60.0) ** 2 * _TORQUE
+        return torque
 
     def _return(self, p: Array, minute: float) -> tuple[Array, Array]:
         """Speed and flow of the return pump: flow-controlled until the speed saturates."""

@@ -18,7 +18,7 @@ class Param(NamedTuple):
     """A block of physical parameters."""
 
     name: str
-    count: int
+    rows: int
     default: float
     unit: str
     text: str
@@ -59,17 +59,17 @@ PARAMS: tuple[Param, ...] = (
     Param("ambient", 1, 0.0, "K", "season: change of the mean ambient temperature"),
 )
 
-_START = dict(
+_START: dict[str, int] = dict(
     zip(
         (p.name for p in PARAMS),
-        np.cumsum([0, *(p.count for p in PARAMS)])[:-1].tolist(),
+        np.cumsum([0, *(p.rows for p in PARAMS)])[:-1].tolist(),
         strict=True,
     )
 )
-_COUNT = {p.name: p.count for p in PARAMS}
-TOTAL = sum(p.count for p in PARAMS)
+_COUNT = {p.name: p.rows for p in PARAMS}
+TOTAL = sum(p.rows for p in PARAMS)
 """Rows of a parameter array."""
-DEFAULTS: Array = np.repeat([p.default for p in PARAMS], [p.count for p in PARAMS])
+DEFAULTS: Array = np.repeat([p.default for p in PARAMS], [p.rows for p in PARAMS])
 """float64[TOTAL]: the healthy plant."""
 
 

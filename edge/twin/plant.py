@@ -80,15 +80,14 @@ class LivePlant:
         self._rows: Rows = np.empty((0, 0), np.float32)
         self._at = STEP_S
         first = round(start_minute * 60.0 / STEP_S)
-        if first:
-            record = p = None
-            for _ in range(first):
-                p = self._parameters()
-                record = self._model.step(p)
-            assert record is not None and p is not None
-            clean = readings(record[None], p[None], self._plant)[:, :, 0]
-            # One block of rows fills the instruments with the state they have reached.
-            self._instruments.rows(clean, first_step=first - 1)
+        for k in range(first):
+            p = self._parameters()
+            record = self._model.step(p)
+            if k == first - 1:
+                # One block of rows fills the instruments with the state they have reached.
+                clean = readings(record[None], p[None], self._plant)[:, :, 0]
+                self._instruments.rows(clean, first_step=k)
+                self._record = record[:, 0]
 
     @property
     def trim_kg_h(self) -> float:
@@ -112,14 +111,8 @@ class LivePlant:
         self._at += 1
         record = self._record
         k = min(self._model.k - 1, self._recipe.steps - 1)
-        sp = record[field("sp")]
-        context = dict(
-            zip(
-                CONTEXT,
-                (*sp.tolist(), float(record[field("temp_sp")][0]), float(record[field("ph_sp")][0])),
-                strict=True,
-            )
-        )
+        set_points = (record[field(name)].tolist() for name in ("sp", "temp_sp", "ph_sp"))
+        context = dict(zip(CONTEXT, (value for part in set_points for value in part), strict=True))
         base = float(record[field("base")][0])
         return PlantSecond(
             values=values,
@@ -135,9 +128,10 @@ class LivePlant:
 
     def _advance(self, trim_kg_h: float, held: bool) -> None:
         complete = self._model.k >= self._recipe.steps
-        base = float(self._record[field("base")][0]) if len(self._record) else float(
-            self._recipe.flows[0, 2] * self._plant.load[0]
-        )
+        if len(self._record):
+            base = float(self._record[field("base")][0])
+        else:
+            base = float(self._recipe.flows[0, 2] * self._plant.load[0])
         ratio = trim_kg_h / base if base > 1.0 else 0.0
         p = self._parameters()
         record = self._model.step(p, np.array([ratio]), held or complete)

@@ -71,7 +71,8 @@ class Reactor:
     @property
     def ammonia_mol_l(self) -> Array:
         """[L] total ammonia."""
-        return self.mol[AMMONIA] / (1000.0 * self.volume_m3)
+        per_liter: Array = self.mol[AMMONIA] / (1000.0 * self.volume_m3)
+        return per_liter
 
     @property
     def solids_kg(self) -> Array:
@@ -83,7 +84,8 @@ class Reactor:
     @property
     def density_kg_m3(self) -> Array:
         """[L] density of the slurry."""
-        return self.mass_kg / self.volume_m3
+        density: Array = self.mass_kg / self.volume_m3
+        return density
 
     def step(
         self,
@@ -92,7 +94,7 @@ class Reactor:
         inflow_m3_s: Array,
         inflow_kg_s: Array,
         temp_c: Array,
-        top_rise_m3: npt.ArrayLike = 0.0,
+        top_rise_m3: Array | float = 0.0,
     ) -> None:
         """Advance by `dt_s` seconds.
 

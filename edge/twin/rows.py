@@ -65,7 +65,7 @@ class Instruments:
         self._update_s, self._update_phase = update_s.astype(int), update_phase.astype(int)
         self._slow = self._update_s > 1
 
-    def rows(self, clean: Array, first_step: int | None = None) -> Rows:
+    def rows(self, clean: npt.NDArray[np.floating], first_step: int | None = None) -> Rows:
         """float32[10 K, 51] for clean readings [K, COLUMNS] of the next K steps.
 
         `first_step` moves the clock without making the rows in between.

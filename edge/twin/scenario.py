@@ -46,9 +46,11 @@ class Scenario:
             faults.append(f"severity {self.severity}: permitted are 0, 1, 2, 3")
         if self.domain not in ("source", "target"):
             faults.append(f"domain '{self.domain}': permitted are source, target")
-        for code in self.confounders:
-            if code not in CONFOUNDERS:
-                faults.append(f"confounder '{code}': permitted are {', '.join(CONFOUNDERS)}")
+        faults.extend(
+            f"confounder '{code}': permitted are {', '.join(CONFOUNDERS)}"
+            for code in self.confounders
+            if code not in CONFOUNDERS
+        )
         if not 0.0 <= self.start_fraction < 1.0:
             faults.append(f"start_fraction {self.start_fraction}: permitted 0 up to below 1")
         if faults:

@@ -177,7 +177,7 @@ def _shift(plant: Plant, rng: np.random.Generator) -> None:
     plant.current = plant.current * rng.uniform(0.95, 1.01, 6)
     plant.gear = plant.gear * rng.normal(1.0, 0.01, 6)
     plant.ambient_c = plant.ambient_c + rng.uniform(-3.0, 3.0)
-    plant.heel_m3 = rng.uniform(2.5, 3.5)
+    plant.heel_m3 = np.asarray(rng.uniform(2.5, 3.5))
     plant.volume = plant.volume * rng.uniform(0.97, 1.03)
     plant.ua = plant.ua * rng.uniform(0.70, 1.15)
     plant.power_number = plant.power_number * rng.uniform(0.92, 1.08)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Update = Literal["F", "M", "S"]
-"""F: a new value every second; M: every 2 to 5 s; S: every 10 s or slower (holds the last value)."""
+"""F: a new value every second; M: every 2 to 5 s, S: every 10 s or slower; held in between."""
 
 
 class TwinTag(NamedTuple):
