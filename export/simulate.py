@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from edge.twin.simulate import simulate
 from tqdm import tqdm
 
 from edge.core.features import batch_features
@@ -21,10 +20,9 @@ from edge.core.schedule import Schedule
 from edge.twin.confounders import CONFOUNDERS
 from edge.twin.faults import FAULTS
 from edge.twin.scenario import Scenario
+from edge.twin.simulate import Batch as TwinBatch
+from edge.twin.simulate import batches as twin_batches
 from export.dataset import Batch, Dataset, LineSpec, Split
-
-LANES = 8
-"""Batches simulated together: 8 x 64,800 x 51 float32 are 106 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +30,14 @@ class Plan:
     """How many batches of which kind."""
 
     seed: int = 1
-    source_normal: int = 16
-    source_defective: int = 24
-    target_normal: int = 32
-    target_defective: int = 18
-    held_normal: int = 16
-    held_defective: int = 12
-    test_normal: int = 20
-    test_defective: int = 30
+    source_normal: int = 24
+    source_defective: int = 48
+    target_normal: int = 40
+    target_defective: int = 16
+    held_normal: int = 30
+    held_defective: int = 16
+    test_normal: int = 24
+    test_defective: int = 48
     domain_seed: int = 0
     faults: tuple[str, ...] = ()
     """Empty: every fault the twin knows."""
@@ -72,7 +70,7 @@ def scenarios(plan: Plan) -> list[tuple[Scenario, Split]]:
                     Scenario(
                         seed=first_seed + n,
                         fault=None if number < 0 else faults[number % len(faults)],
-                        severity=0 if number < 0 else 1 + (2 - number // len(faults)) % 3,
+                        severity=_severity(number, len(faults)),
                         domain="source" if domain == "source" else "target",
                         confounders=some,
                         start_fraction=0.0 if number < 0 else start,
@@ -84,6 +82,11 @@ def scenarios(plan: Plan) -> list[tuple[Scenario, Split]]:
     return out
 
 
+def _severity(number: int, faults: int) -> int:
+    """0 for a normal batch, else 3, 2, 1 in turn, another level in each round of the faults."""
+    return 0 if number < 0 else 3 - (number % faults + number // faults) % 3
+
+
 def simulate_dataset(
     plan: Plan, line: LineSpec, schedule: Schedule, quiet: bool = False
 ) -> Dataset:
@@ -93,17 +96,15 @@ def simulate_dataset(
     """
     wanted = scenarios(plan)
     batches: list[Batch] = []
-    with tqdm(total=len(wanted), desc="simulating", unit="batch", disable=quiet) as bar:
-        for first in range(0, len(wanted), LANES):
-            part = wanted[first : first + LANES]
-            rows = simulate([scenario for scenario, _ in part], schedule)
-            if rows.shape[2] != len(line.tags):
-                raise ValueError(
-                    f"the twin has {rows.shape[2]} tags, line '{line.name}' has {len(line.tags)}"
-                )
-            for (scenario, split), values in zip(part, rows):
-                batches.append(_batch(scenario, split, values, line))
-                bar.update()
+    made = twin_batches([scenario for scenario, _ in wanted], schedule)
+    for (scenario, split), twin in tqdm(
+        zip(wanted, made), desc="simulating", unit="batch", total=len(wanted), disable=quiet
+    ):
+        if twin.values.shape[1] != len(line.tags):
+            raise ValueError(
+                f"the twin has {twin.values.shape[1]} tags, line '{line.name}' has {len(line.tags)}"
+            )
+        batches.append(_batch(scenario, split, twin, line))
     return Dataset(
         line=line,
         batches=tuple(batches),
@@ -113,7 +114,8 @@ def simulate_dataset(
     )
 
 
-def _batch(scenario: Scenario, split: Split, values: np.ndarray, line: LineSpec) -> Batch:
+def _batch(scenario: Scenario, split: Split, twin: TwinBatch, line: LineSpec) -> Batch:
+    values = twin.values
     steps = len(values) // line.step_rows
     cut = values[: steps * line.step_rows].reshape(steps, line.step_rows, -1)
     features, valid = batch_features(cut)
