@@ -108,6 +108,7 @@ class ReplaySecond:
     context: Mapping[str, float]
     minute: float
     step: int = 0
+    base_kg_h: float = 0.0
 
 
 class ReplayPlant:

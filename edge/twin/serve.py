@@ -50,6 +50,10 @@ class Second(Protocol):
     def step(self) -> int:
         """Running schedule step, 1-based; 0 none."""
 
+    @property
+    def base_kg_h(self) -> float:
+        """NaOH set-point of the recipe, without trim; 0 on a line that doses no NaOH."""
+
 
 class Plant(Protocol):
     """Anything that can stand behind the servers: the digital twin, or a recording."""
@@ -107,6 +111,7 @@ class TwinServer:
         if not any(isinstance(link, ModbusLink) for link in line.links):
             self.first_read.set()
         self._speed = speed
+        self._said_late = False
         self._batch_id = batch_id
         self._trim_kg_h = 0.0
         self._rows = (*line.tags, *line.context)
@@ -163,12 +168,14 @@ class TwinServer:
             due += period
         done = 0
         while seconds is None or done < seconds:
-            late = loop.time() - due
-            if late > 10.0 * period:
-                log.warning(
-                    "simulated line %s: %.1f s behind, speed %g is too fast for this machine",
-                    self.line.name, late, self._speed,
-                )  # fmt: skip
+            late_s = loop.time() - due
+            if late_s > max(1.0, 10.0 * period):
+                if not self._said_late:
+                    log.warning(
+                        "line %s: %.1f s behind, %g plant seconds a second are too many for this "
+                        "machine; going on at its own pace", self.line.name, late_s, self._speed,
+                    )  # fmt: skip
+                self._said_late = True
                 due = loop.time()
             await asyncio.sleep(max(0.0, due - loop.time()))
             await self.advance()
@@ -202,12 +209,8 @@ class TwinServer:
             state = PackML.COMPLETE
         elif self.held:
             state = PackML.HELD
-        base_kg_h = 0.0
-        if self.line.trim is not None:
-            set_point = now.context.get(self.line.trim.naoh_flow_sp, 0.0)
-            base_kg_h = set_point - self._trim_kg_h
         return Process(
-            base_kg_h=base_kg_h,
+            base_kg_h=now.base_kg_h,
             minute=now.minute,
             phase=now.step,
             state=state,
@@ -259,6 +262,11 @@ class TwinServer:
         if not isinstance(server, ModbusServer):
             raise ValueError(f"link {name!r} is OPC UA; permitted: a Modbus link")
         server.hang(hung)
+
+    @property
+    def block_w(self) -> tuple[int, ...]:
+        """Block W as it stands in the PLC now."""
+        return tuple(self._w_server.block_w())
 
     @property
     def refused_writes(self) -> int:

@@ -102,6 +102,7 @@ class SmallSecond:
     context: Mapping[str, float]
     minute: float
     step: int
+    base_kg_h: float = 200.0
 
 
 class SmallPlant:

@@ -21,7 +21,6 @@ from edge.core import codec
 from edge.core.codec import Encoding
 from edge.core.outputs import Decision, decode_block_r, encode_block_w
 from edge.core.registers import BLOCK_W_WORDS, Control, Status, TrimState
-from edge.core.trim import TrimSettings
 from edge.runtime.clock import LoopClock
 from edge.twin.encode import BlockEncoder
 from edge.twin.operator import AcceptAfter
@@ -32,32 +31,6 @@ from tests.twin.small_line import NAMESPACE, SmallPlant, small_line
 Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
 Port = Callable[[], int]
 EPOCH_S = 1_800_000_000.0
-TRIM = TrimSettings(
-    authority_fraction=0.1,
-    max_change_kg_h=20.0,
-    min_change_kg_h=0.5,
-    ttl_s=300,
-    accept_time_s=60.0,
-    ph_low=10.95,
-    ph_high=11.45,
-    naoh_mass_fraction=0.48,
-    nh4oh_mass_fraction=0.25,
-    metal_mol_l=2.0,
-    metal_density_kg_m3=1285.0,
-    heel_m3=3.0,
-    heel_ammonia_mol_l=0.6,
-    max_volume_m3=9.8,
-    ph_reference="process",
-    ph_tags=("AIT-1.PV",),
-    naoh_flow="FIC-1.PV",
-    naoh_flow_sp="FIC-1.SP",
-    naoh_weight="WI-1.PV",
-    core_flow="FIC-1.PV",
-    shell_flow="FIC-1.PV",
-    nh4oh_flow="FIC-1.PV",
-    temperature="TIC-1.PV",
-    hold_components=("C01",),
-)
 
 
 @asynccontextmanager
@@ -252,7 +225,7 @@ def test_an_accepted_trim_reaches_the_plant_and_its_set_point(
     virtual: Virtual, free_port: Port
 ) -> None:
     async def main() -> None:
-        line = replace(small_line(free_port), trim=TRIM)
+        line = small_line(free_port)
         plant = SmallPlant()
         plc = PlcBlock(PlcSettings(ramp_kg_h_min=60.0), AcceptAfter(0))
         async with TwinServer(line, plant, plc) as twin, plc_client(line) as client:
