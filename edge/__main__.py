@@ -6,8 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge import __version__
+
+if TYPE_CHECKING:
+    from edge.config.types import Appliance
 
 DEFAULT_CONFIG = Path("firmware_config")
 
@@ -57,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run", parents=[site], help="the daemon", description="Poll, infer, publish, until stopped."
     )
-    run.add_argument("--state", type=Path, metavar="DIR", help="instead of the configured state_dir")
+    run.add_argument(
+        "--state", type=Path, metavar="DIR", help="instead of the configured state_dir"
+    )
     run.add_argument("--runtime", type=Path, metavar="DIR", help="instead of runtime_dir")
     run.add_argument("--verbose", action="store_true", help="log debug messages too")
     run.set_defaults(function=_run)
@@ -68,13 +74,21 @@ def _parser() -> argparse.ArgumentParser:
         "runs the daemon on it in accelerated time, and reads the flags back from the PLC.",
     )  # fmt: skip
     demo.add_argument("--keep", action="store_true", help="go on until the batch ends")
-    demo.add_argument("--seed", type=int, default=7, help="seed of the batch (default: %(default)s)")
+    demo.add_argument(
+        "--seed", type=int, default=7, help="seed of the batch (default: %(default)s)"
+    )
     demo.add_argument("--fault", default="F03", help="fault of the twin's library, or none")
-    demo.add_argument("--severity", type=int, choices=(1, 2, 3), default=3, help="D-3 is 1, D-1 is 3")
-    demo.add_argument("--speed", type=float, default=600.0, help="at most this many times real time")
+    demo.add_argument(
+        "--severity", type=int, choices=(1, 2, 3), default=3, help="D-3 is 1, D-1 is 3"
+    )
+    demo.add_argument(
+        "--speed", type=float, default=600.0, help="at most this many times real time"
+    )
     demo.set_defaults(function=_demo)
 
-    check = commands.add_parser("check", parents=[site], help="report every fault of the configuration")
+    check = commands.add_parser(
+        "check", parents=[site], help="report every fault of the configuration"
+    )
     check.set_defaults(function=_check)
 
     tags = commands.add_parser(
@@ -90,21 +104,35 @@ def _parser() -> argparse.ArgumentParser:
         description="Serves the rows of a CSV or Parquet recording, one a second, as the PLC of a line.",
     )  # fmt: skip
     replay.add_argument("recording", type=Path, help="CSV, CSV.gz or Parquet, a column per tag")
-    replay.add_argument("--where", metavar="COLUMN=VALUE", help="only rows with this value, e.g. file=valve1/0")
-    replay.add_argument("--speed", type=float, default=1.0, help="rows per second (default: %(default)s)")
+    replay.add_argument(
+        "--where", metavar="COLUMN=VALUE", help="only rows with this value, e.g. file=valve1/0"
+    )
+    replay.add_argument(
+        "--speed", type=float, default=1.0, help="rows per second (default: %(default)s)"
+    )
     replay.set_defaults(function=_replay)
 
-    twin = commands.add_parser("twin", parents=[site], help="serve the simulated line, for commissioning")
+    twin = commands.add_parser(
+        "twin", parents=[site], help="serve the simulated line, for commissioning"
+    )
     twin.add_argument("--seed", type=int, default=7)
-    twin.add_argument("--fault", default="none", help="fault id of the library, e.g. F03 (default: none)")
+    twin.add_argument(
+        "--fault", default="none", help="fault id of the library, e.g. F03 (default: none)"
+    )
     twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
     twin.add_argument("--speed", type=float, default=1.0, help="plant seconds per second")
     twin.set_defaults(function=_twin)
 
-    status = commands.add_parser("status", parents=[site], help="what the daemon says; exit code = NE 107")
-    status.add_argument("--runtime", type=Path, metavar="DIR", help="instead of the configured runtime_dir")
+    status = commands.add_parser(
+        "status", parents=[site], help="what the daemon says; exit code = NE 107"
+    )
+    status.add_argument(
+        "--runtime", type=Path, metavar="DIR", help="instead of the configured runtime_dir"
+    )
     status.add_argument("--json", action="store_true", help="machine-readable")
-    status.add_argument("--watch", action="store_true", help="print again every second until stopped")
+    status.add_argument(
+        "--watch", action="store_true", help="print again every second until stopped"
+    )
     status.set_defaults(function=_status)
     return parser
 
@@ -112,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
 # Each function imports what it needs: `ncm-edge check` must answer on a box without a runtime.
 
 
-def _load(options: argparse.Namespace, **overrides: Path | None):  # type: ignore[no-untyped-def]
+def _load(options: argparse.Namespace, **overrides: Path | None) -> Appliance:
     from edge.config.load import ConfigError, load
 
     lines = tuple(options.line) if options.line else None
@@ -125,16 +153,16 @@ def _load(options: argparse.Namespace, **overrides: Path | None):  # type: ignor
 
 
 def _run(options: argparse.Namespace) -> int:
-    from edge.cli import daemon
+    from edge.cli.daemon import run
 
     appliance = _load(options, state_dir=options.state, runtime_dir=options.runtime)
-    return daemon.run(appliance, verbose=options.verbose)
+    return run(appliance, verbose=options.verbose)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from edge.cli import demo
+    from edge.cli.demo import run
 
-    return demo.run(
+    return run(
         options.config, seed=options.seed, fault=options.fault, severity=options.severity,
         speed=options.speed, keep=options.keep,
     )  # fmt: skip
@@ -149,9 +177,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _tags(options: argparse.Namespace) -> int:
-    from edge.cli import tags
+    from edge.cli.tags import run
 
-    return tags.run(_load(options), errors=options.errors, watch=options.watch, as_json=options.json)
+    return run(_load(options), errors=options.errors, watch=options.watch, as_json=options.json)
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -1,9 +1,9 @@
 """The composition root: configuration in, one TaskGroup out. The whole machine on one screen.
 
-    Appliance ─┬─ line ── drivers ── poll ── ring ── features ── engine ── core ── block W
-               ├─ line ── ...
-               ├─ status file, once a second
-               └─ service manager: ready, watchdog, status text
+Appliance ─┬─ line ── drivers ── poll ── ring ── features ── engine ── core ── block W
+           ├─ line ── ...
+           ├─ status file, once a second
+           └─ service manager: ready, watchdog, status text
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import logging
 from edge import __version__
 from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
-from edge.core.drift import DriftReference
 from edge.core.line import LineCore, LineSetup
 from edge.core.verdict import VerdictSettings
 from edge.drivers import build_all
@@ -157,9 +156,7 @@ class App:
                 clear_steps=line.model.clear_steps,
                 min_valid=line.model.min_valid,
             ),
-            drift=None
-            if bundle is None
-            else DriftReference(bundle.drift_mean, bundle.drift_whiten.T),
+            drift=None if bundle is None else bundle.drift,
             drift_limit=0.0 if card is None else card.drift_limit,
             model_serial=0 if card is None else card.serial,
             model_hash=0 if bundle is None else int(bundle.model_sha256[:8], 16),

@@ -179,16 +179,12 @@ class LineCore:
             finding.suspects = ()
             return
         if setup.drift is not None:
-            finding.drift = drift.fold(
-                finding.drift, result.pooled, result.deviation, setup.drift
-            )
+            finding.drift = drift.fold(finding.drift, result.pooled, result.deviation, setup.drift)
         # Below the lower threshold nobody is under suspicion, so nobody is named.
         probability = finding.verdict.probability or 0.0
         named = finding.verdict.flag or probability >= setup.verdict.clear_threshold
         finding.suspects = (
-            cam.rank(
-                result.cam, result.deviation, setup.tags, setup.topology, valid=result.valid
-            )
+            cam.rank(result.cam, result.deviation, setup.tags, setup.topology, valid=result.valid)
             if named
             else ()
         )
@@ -309,9 +305,7 @@ class LineCore:
     def _moved(self) -> str:
         return ", ".join(self.finding.drift.moved(tuple(tag.name for tag in self.setup.tags)))
 
-    def _status(
-        self, around: Surroundings, valid: bool, raised: frozenset[Condition]
-    ) -> Status:
+    def _status(self, around: Surroundings, valid: bool, raised: frozenset[Condition]) -> Status:
         bits = (
             (Status.RUNNING, True),
             (Status.WARMING_UP, Condition.WARMING_UP in raised),

@@ -65,9 +65,7 @@ class TrimDesk:
         self._rows.clear()
         self.advice = self._advisor.minute(self.advice, minute, guard, now_s)
 
-    def second(
-        self, plc: PlcState | None, plc_alive: bool, context: Context, now_s: float
-    ) -> None:
+    def second(self, plc: PlcState | None, plc_alive: bool, context: Context, now_s: float) -> None:
         """Once a second: answers, expiry, a base that moved."""
         set_point = None
         if self._settings is not None:

@@ -83,6 +83,7 @@ class Engine:
     Attributes:
         provider: "cuda" or "cpu": what really runs, as the session itself reports it.
         reason: why this provider; to be shown to the operator.
+        fallback: a GPU was asked for, or its runtime is installed, and yet the CPU runs.
         demotions: number of times a CUDA fault handed the work to the CPU.
     """
 
@@ -98,6 +99,7 @@ class Engine:
         self.bundle = bundle
         self.provider = "cpu"
         self.reason = ""
+        self.fallback = False
         self.demotions = 0
         self._ort = _onnxruntime()
         self._cuda: Any = None
@@ -149,7 +151,7 @@ class Engine:
             except InferenceFailed as error:
                 # A CUDA fault poisons the context of the whole process: never go back.
                 self._cuda = None
-                self.provider = "cpu"
+                self.provider, self.fallback = "cpu", True
                 self.reason = f"CUDA failed, CPU continues from the same state: {error}"
                 self.demotions += 1
         return self._run(self._cpu, feed)
@@ -279,7 +281,9 @@ class Engine:
             return
         if _CUDA not in self._ort.get_available_providers():
             self.reason = "this onnxruntime has no CUDA provider (extra `gpu` not installed)"
+            self.fallback = provider == "cuda"
             return
+        self.fallback = True
         try:
             session = self._session([(_CUDA, _CUDA_OPTIONS), _CPU])
         except EngineRefused as error:
@@ -296,7 +300,7 @@ class Engine:
             self.reason = f"CUDA does not agree with the CPU: {golden}"
             return
         self._cuda = session
-        self.provider = "cuda"
+        self.provider, self.fallback = "cuda", False
         self.reason = "CUDA available and equal to the CPU on the golden vectors"
 
 

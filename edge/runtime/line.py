@@ -231,7 +231,7 @@ class LineRunner:
             seen[Condition.RING_REPLACED] = self.ring.message
         if self._clock_stepped_s is not None and now_s - self._clock_stepped_s < CLOCK_STEP_S:
             seen[Condition.CLOCK_STEPPED] = ""
-        if self.engine is not None and self.engine.provider == "cpu" and self._gpu_expected:
+        if self.engine is not None and self.engine.fallback:
             seen[Condition.CPU_FALLBACK] = self.engine.reason
         return seen
 

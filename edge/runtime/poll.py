@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ class Poller:
         ]
         self._running: dict[str, asyncio.Task[Sample]] = {}
 
-    async def rows(self) -> AsyncIterator[tuple[Row, Context]]:
+    async def rows(self) -> AsyncGenerator[tuple[Row, Context], None]:
         """Rows for ever. Close the generator (`contextlib.aclosing`) to stop the polls in flight.
 
         Raises what a driver raises against its contract: that is a fault of the program, not of
