@@ -61,8 +61,8 @@ def plan(
     """The fewest reads that cover every span once.
 
     No read is longer than `max_count`, spans a hole of more than `max_gap` unused addresses, or
-    touches a forbidden address. Raises ValueError for a span that is longer than `max_count` or
-    lies on a forbidden address.
+    touches a forbidden address. Raises ValueError for a span that no request can address, is longer
+    than `max_count` or lies on a forbidden address.
     """
     todo: dict[tuple[int, Table], list[Span]] = {}
     for s in spans:
@@ -91,6 +91,8 @@ def plan(
 
 def _check(s: Span, max_count: int, forbidden: Sequence[Forbidden]) -> None:
     where = f"unit {s.unit_id} {s.table} {s.address}..{s.end - 1}"
+    if not (0 <= s.unit_id <= 255 and s.address >= 0 and s.end <= 0x10000):
+        raise ValueError(f"{where}: permitted: unit 0..255, addresses 0..65535")
     if s.count > max_count:
         raise ValueError(
             f"{where}: {s.count} registers, permitted per request: {max_count}; "
@@ -141,8 +143,11 @@ class ReadPlan:
     def refuse(self, block: Block) -> tuple[Block, ...]:
         """The device refused `block`: put its halves in force and return them to be read now.
 
-        Returns () when the block holds one tag, which is then known as bad.
+        Returns () when the block holds one tag, which is then known as bad, and for a block that
+        is no longer in force because the plan was reset meanwhile.
         """
+        if block not in self.blocks:
+            return ()
         halves = bisect(block) or ()
         at = self.blocks.index(block)
         self.blocks = (*self.blocks[:at], *halves, *self.blocks[at + 1 :])

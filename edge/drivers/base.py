@@ -7,12 +7,14 @@ not happen must be seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from edge.config.types import WordBlock
 
 
 class LinkError(Exception):
@@ -53,6 +55,28 @@ class LinkCounters:
     """Duration of the last complete poll, ms."""
     bad_addresses: list[str] = field(default_factory=list)
     """Addresses the device refuses (exception 2), learnt by bisection."""
+
+
+def check_write(
+    link: str, blocks: Mapping[str, WordBlock], block: str, words: Sequence[int]
+) -> WordBlock:
+    """The write list: the one gate every driver passes before it sends a write.
+
+    Returns the block to write. Raises WriteRefused, naming what is permitted, unless `block` is
+    "W", lies on this link, and `words` are exactly its count of 0..65535.
+    """
+    where = blocks.get("W") if block == "W" else None
+    if where is None:
+        raise WriteRefused(
+            f'link "{link}": block "{block}" is not on the write list; permitted: '
+            + ('"W"' if "W" in blocks else "nothing, block W is on another link")
+        )
+    if len(words) != where.count or not all(0 <= w <= 0xFFFF for w in words):
+        raise WriteRefused(
+            f'link "{link}": block W: {len(words)} words from {min(words, default=0)} to '
+            f"{max(words, default=0)}; permitted: {where.count} words of 0..65535"
+        )
+    return where
 
 
 class Driver(Protocol):

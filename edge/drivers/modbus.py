@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from edge.config.types import ModbusLink, TagRow, WordBlock
 from edge.core.tags import Quality, Reason
-from edge.drivers.base import LinkCounters, LinkError, Sample, WriteRefused
+from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
 from edge.drivers.modbus_reader import BlockReader
 from edge.drivers.modbus_wire import (
     MAX_READ_REGISTERS,
@@ -72,10 +72,10 @@ class ModbusDriver:
         self._reader = BlockReader(link, tuple(rows), self.counters, self._read)
         for name, block in self._blocks.items():
             most = MAX_WRITE_REGISTERS if name == "W" else MAX_READ_REGISTERS
-            if block.address is None or not 1 <= block.count <= most:
+            if not 1 <= block.count <= most or not 0 <= _first(block) <= 0x10000 - block.count:
                 raise ValueError(
                     f'link "{self.name}": block {name} at address {block.address} with '
-                    f"{block.count} registers; permitted: an address and 1..{most} registers"
+                    f"{block.count} registers; permitted: 1..{most} registers within 0..65535"
                 )
 
     # --- the connection ---
@@ -87,7 +87,7 @@ class ModbusDriver:
         while True:
             wire = Wire(link.host, link.port, link.timeout_ms / 1000)
             try:
-                why = f"no TCP connection within {link.timeout_ms} ms"
+                why = f"no TCP connection: refused, unreachable or silent for {link.timeout_ms} ms"
                 if await wire.connect():
                     await asyncio.sleep(link.pause_after_connect_ms / 1000)
                     self._timeouts_in_a_row = 0
@@ -189,10 +189,10 @@ class ModbusDriver:
     async def read_words(self, block: str) -> tuple[int, ...]:
         """Read block "R" or "W": raw words. Raises LinkError."""
         where = self._blocks.get(block)
-        if where is None or where.address is None:
+        if where is None:
             raise LinkError(f'link "{self.name}": no block {block} is configured here')
         try:
-            words = await self._read(where.unit_id, "holding", where.address, where.count)
+            words = await self._read(where.unit_id, "holding", _first(where), where.count)
         except WireError as exc:
             raise LinkError(f"{self._at(block, where)}: {exc}") from exc
         return tuple(int(w) for w in words)
@@ -203,20 +203,11 @@ class ModbusDriver:
         Raises WriteRefused before anything is sent when the block is not on the write list or the
         words do not fit it, and LinkError when the write failed or its outcome is unknown.
         """
-        where = self._blocks.get(block)
-        if block != "W" or where is None or where.address is None:
-            raise WriteRefused(
-                f'link "{self.name}": block "{block}" is not on the write list; permitted: "W"'
-                + ("" if "W" in self._blocks else ", which is not on this link")
-            )
-        if len(words) != where.count or not all(0 <= w <= 0xFFFF for w in words):
-            raise WriteRefused(
-                f"{self._at(block, where)}: {len(words)} words from {min(words, default=0)} to "
-                f"{max(words, default=0)}; permitted: {where.count} words of 0..65535"
-            )
+        where = check_write(self.name, self._blocks, block, words)
+        first = _first(where)
         try:
             async with self._transaction() as wire:
-                await wire.write(where.unit_id, where.address, words)
+                await wire.write(where.unit_id, first, words)
         except WireError as exc:
             raise LinkError(f"{self._at(block, where)}: {exc}") from exc
 
@@ -226,3 +217,7 @@ class ModbusDriver:
 
     def _at(self, name: str, block: WordBlock) -> str:
         return f'link "{self.name}": block {name} at unit {block.unit_id} holding {block.address}'
+
+
+def _first(block: WordBlock) -> int:
+    return -1 if block.address is None else block.address

@@ -10,8 +10,7 @@ Traps of asyncua 2.1 that shape this file:
 - A request during an outage may hang: each one runs under `asyncio.timeout`.
 - Namespace indices differ between servers and restarts: resolved by URI at each connect.
 
-Security policy None only. `_open` is the one place where a Client is made, so certificates and a
-user are added there (`set_security`, before the socket is opened) without touching the rest.
+Security policy None only, so far: see `opcua_session`, the one place where a Client is made.
 """
 
 from __future__ import annotations
@@ -30,25 +29,20 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 
 from edge.config.types import OpcUaLink, OpcUaSource, TagRow, WordBlock
 from edge.core.tags import Quality, Reason
-from edge.drivers.base import LinkCounters, LinkError, Sample, WriteRefused
+from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
 from edge.drivers.opcua_answers import TOO_LARGE, Answers, describe, read_request
+from edge.drivers.opcua_session import (
+    close_session,
+    new_client,
+    open_session,
+    renew_after_s,
+    renew_channel,
+)
 
 _log = logging.getLogger(__name__)
 
-# asyncua logs each failed request with its traceback; the driver reports failures itself, once per
-# change of state. A debug session may lower the level again.
-_asyncua_log = logging.getLogger("asyncua.client")
-if _asyncua_log.level == logging.NOTSET:
-    _asyncua_log.setLevel(logging.CRITICAL + 1)
-
 BACKOFF_S = (0.1, 2.0)
 """First and longest pause before another connection attempt; jitter takes up to half of it."""
-SESSION_MS = 60_000
-"""A server forgets our session this long after we are gone; polls keep it alive."""
-CHANNEL_MS = 3_600_000
-_RENEW_AT = 0.75  # of the channel's lifetime, OPC 10000-4 section 5.5.2
-_CONNECT_REQUESTS = 6
-_MAX_NODES_PER_READ = ua.NodeId(ua.Int32(11705))
 TIMEOUTS_TO_DROP = 3
 """Time-outs in a row after which the connection is given up."""
 
@@ -80,6 +74,7 @@ class OpcUaDriver:
                     f'link "{self.name}": block {name} with node {block.node!r} and {block.count} '
                     "words; permitted: a node of type UInt16[] and at least 1 word"
                 )
+            _check_node(f'link "{self.name}": block {name}', block.node)
         self._jitter = jitter
         self._client: Client | None = None
         self._turn = asyncio.Lock()  # fair: a write waits for one request, never for a poll
@@ -96,54 +91,35 @@ class OpcUaDriver:
         """Own the link until cancelled: connect, reconnect with jittered back-off, for ever."""
         pause_s = BACKOFF_S[0]
         while True:
-            client = self._new_client()
+            client = new_client(self._link)
             try:
                 async with client.subscribe_state() as states:
                     why = await self._open(client)
                     if not why:
                         pause_s = BACKOFF_S[0]
-                        self._why, self._timeouts_in_a_row = "", 0
-                        self._client = client
-                        self.counters.connected = True
-                        self.counters.connects += 1
-                        self._say("")
                         why = await self._stay(client, states.wait_for_state)
                         self.counters.lost += 1
             finally:
                 self._client = None
                 self.counters.connected = False
-                await _close(client, self._timeout_s)
+                await close_session(client, self._timeout_s)
             self._say(f"{self._link.url}: {why}")
             await asyncio.sleep(pause_s * (1 - 0.5 * self._jitter()))
             pause_s = min(2 * pause_s, BACKOFF_S[1])
 
-    def _new_client(self) -> Client:
-        client = Client(self._link.url, timeout=self._timeout_s)
-        client.session_timeout = SESSION_MS
-        client.secure_channel_timeout = CHANNEL_MS
-        client.name = client.description = "ncm-edge"
-        return client
-
     async def _open(self, client: Client) -> str:
-        """Open channel and session and resolve every node; "" or what went wrong."""
+        """Open the session and resolve every node; "" or what went wrong."""
         try:
-            async with asyncio.timeout(_CONNECT_REQUESTS * self._timeout_s):
-                await client.connect_socket()
-                await client.send_hello()
-                await client.open_secure_channel()
-                await client.create_session()
-                await client.activate_session()
-                uris = await client.get_namespace_array()
-                if self._link.namespace not in uris:
-                    return (
-                        f'the server has no namespace "{self._link.namespace}"; it has '
-                        + ", ".join(f'"{u}"' for u in uris)
-                    )
-                self._namespace = uris.index(self._link.namespace)
-                self._chunk = min(self._link.max_nodes_per_read, await _server_limit(client))
-                self._plan_reads()
+            self._namespace, limit = await open_session(client, self._link)
         except Exception as exc:  # asyncua raises anything, down to a bare AssertionError
             return describe(exc)
+        self._chunk = min(self._link.max_nodes_per_read, limit)
+        self._plan_reads()
+        self._why, self._timeouts_in_a_row = "", 0
+        self._client = client
+        self.counters.connected = True
+        self.counters.connects += 1
+        self._say("")
         return ""
 
     async def _stay(
@@ -151,15 +127,13 @@ class OpcUaDriver:
     ) -> str:
         """Keep the open channel alive until the connection is lost; returns why."""
         while True:
-            lifetime_s = client.secure_channel_timeout / 1000
             try:
-                async with asyncio.timeout(_RENEW_AT * lifetime_s):
+                async with asyncio.timeout(renew_after_s(client)):
                     await wait_for_state(UaClientState.DISCONNECTED)
             except TimeoutError:
                 try:
                     async with self._turn, asyncio.timeout(self._timeout_s):
-                        await client.open_secure_channel(renew=True)
-                        client.uaclient.revolve_security_token()
+                        await renew_channel(client)
                 except Exception as exc:
                     return f"the secure channel could not be renewed: {describe(exc)}"
             else:
@@ -174,7 +148,6 @@ class OpcUaDriver:
         if error:
             _log.warning("link %s: %s", self.name, error)
         else:
-            self.counters.last_error = ""
             _log.info("link %s: connected", self.name)
 
     def _plan_reads(self) -> None:
@@ -187,11 +160,15 @@ class OpcUaDriver:
         return ua.NodeId.from_string(f"ns={self._namespace};{identifier}")
 
     @asynccontextmanager
-    async def _request(self) -> AsyncIterator[Client]:
-        """The open client, for one request bounded by the link's time-out. Raises _Failed."""
+    async def _request(self, only: Client | None = None) -> AsyncIterator[Client]:
+        """The open client, for one request bounded by the link's time-out. Raises _Failed.
+
+        `only`: fail when the connection is no longer this one. Node ids hold a namespace index
+        that may mean another namespace after a reconnect.
+        """
         async with self._turn:
             client = self._client
-            if client is None:
+            if client is None or (only is not None and client is not only):
                 raise _Failed(Reason.NOT_CONNECTED, "not connected")
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -244,10 +221,11 @@ class OpcUaDriver:
         n = len(self._sources)
         out = Answers(n)
         at = 0
-        for params in self._reads if self._client is not None else ():
+        connection = self._client
+        for params in self._reads if connection is not None else ():
             count = len(params.NodesToRead)
             try:
-                async with self._request() as client:
+                async with self._request(connection) as client:
                     answers = await client.uaclient.read(params)
                     if len(answers) != count:
                         raise ValueError(f"{len(answers)} values, asked for {count}")
@@ -260,16 +238,20 @@ class OpcUaDriver:
                     self._plan_reads()
                     out.reason[at:] = exc.reason
                     break
+                if exc.reason is Reason.TIMEOUT:
+                    out.reason[at:] = exc.reason
+                    break
             at += count
         values = out.values * self._scale + self._offset
         quality, reason = out.quality, out.reason
-        odd = ~np.isfinite(values) & (reason == Reason.NONE)
+        odd = ~np.isfinite(values) & (quality != Quality.BAD)
         reason[odd], quality[odd] = Reason.NOT_A_NUMBER, Quality.BAD
         values[quality == Quality.BAD] = np.nan
-        self.counters.rtt_ms = (loop.time() - start_s) * 1000
-        self.counters.bad_addresses[:] = [
-            f"{self._sources[i].node} ({self._names[i]})" for i in sorted(out.unknown)
-        ]
+        if self.counters.connected:
+            self.counters.rtt_ms = (loop.time() - start_s) * 1000
+            self.counters.bad_addresses[:] = [
+                f"{self._sources[i].node} ({self._names[i]})" for i in out.unknown
+            ]
         return Sample(
             values=values,
             quality=quality,
@@ -305,21 +287,11 @@ class OpcUaDriver:
         Raises WriteRefused before anything is sent when the block is not on the write list or the
         words do not fit it, and LinkError when the write failed or its outcome is unknown.
         """
-        where = self._blocks.get(block)
-        if block != "W" or where is None or where.node is None:
-            raise WriteRefused(
-                f'link "{self.name}": block "{block}" is not on the write list; permitted: "W"'
-                + ("" if "W" in self._blocks else ", which is not on this link")
-            )
-        if len(words) != where.count or not all(0 <= w <= 0xFFFF for w in words):
-            raise WriteRefused(
-                f"{self._at(block, where)}: {len(words)} words from {min(words, default=0)} to "
-                f"{max(words, default=0)}; permitted: {where.count} words of 0..65535"
-            )
+        where = check_write(self.name, self._blocks, block, words)
         value = ua.DataValue(ua.Variant(list(words), ua.VariantType.UInt16), StatusCode=None)
         try:
             async with self._request() as client:
-                node = self._node(where.node)
+                node = self._node(where.node or "")
                 (status,) = await client.uaclient.write_attributes([node], [value])
         except _Failed as exc:
             raise LinkError(f"{self._at(block, where)}: {exc}") from exc
@@ -350,24 +322,17 @@ def _source(link: OpcUaLink, row: TagRow) -> OpcUaSource:
             f'tag "{row.tag.name}": not an OPC UA source, but on OPC UA link "{link.name}"; '
             "give it a node"
         )
+    _check_node(f'tag "{row.tag.name}"', row.source.node)
     return row.source
 
 
-async def _server_limit(client: Client) -> int:
-    """The server's MaxNodesPerRead; a large number where it states none."""
-    (answer,) = await client.uaclient.read(read_request([_MAX_NODES_PER_READ]))
-    value = answer.Value.Value if answer.Value is not None else None
-    return value if isinstance(value, int) and value > 0 else 1 << 30
-
-
-async def _close(client: Client, timeout_s: float) -> None:
-    """End session, channel and socket; politely for `timeout_s`, at once when that is 0."""
+def _check_node(where: str, node: str) -> None:
     try:
-        if timeout_s and client.state is UaClientState.CONNECTED:
-            async with asyncio.timeout(timeout_s):
-                await client.close_session()
-                await client.close_secure_channel()
+        if node[:2] not in ("s=", "i=", "g=", "b="):
+            raise ValueError(node)
+        ua.NodeId.from_string(f"ns=1;{node}")
     except Exception as exc:
-        _log.debug("close: %s", describe(exc))
-    finally:
-        client.disconnect_socket()
+        raise ValueError(
+            f'{where}: node "{node}"; permitted: an identifier such as "s=TIC-106.PV" or "i=2001", '
+            "without ns="
+        ) from exc

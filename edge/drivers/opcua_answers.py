@@ -87,4 +87,6 @@ def describe(exc: BaseException) -> str:
         return "connection refused: no server listens there"
     if isinstance(exc, AssertionError) and not str(exc):
         return "the server refused the secure channel (certificate or security policy)"
+    if isinstance(exc, LookupError):
+        return str(exc)
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.config.types import TagRow, WordBlock
 from edge.core.tags import Quality, Reason
-from edge.drivers.base import LinkCounters, LinkError, Sample, WriteRefused
+from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
 
 
 class SoftDriver:
@@ -25,7 +25,8 @@ class SoftDriver:
     ) -> None:
         self.name = name
         self.counters = LinkCounters()
-        self.words: dict[str, list[int]] = {k: [0] * b.count for k, b in (blocks or {}).items()}
+        self._blocks = dict(blocks or {})
+        self.words: dict[str, list[int]] = {k: [0] * b.count for k, b in self._blocks.items()}
         """The PLC's word blocks, as its program sees them."""
         self.up = True
         """False: the PLC is switched off."""
@@ -100,16 +101,7 @@ class SoftDriver:
 
     async def write_words(self, block: str, words: Sequence[int]) -> None:
         """Write block "W". Raises WriteRefused or LinkError."""
-        if block != "W" or "W" not in self.words:
-            raise WriteRefused(
-                f'link "{self.name}": block "{block}" is not on the write list; permitted: "W"'
-            )
-        count = len(self.words["W"])
-        if len(words) != count or not all(0 <= w <= 0xFFFF for w in words):
-            raise WriteRefused(
-                f'link "{self.name}": block W: {len(words)} words from {min(words, default=0)} '
-                f"to {max(words, default=0)}; permitted: {count} words of 0..65535"
-            )
+        check_write(self.name, self._blocks, block, words)
         self._need_up(block)
         self.words["W"] = [int(w) for w in words]
 

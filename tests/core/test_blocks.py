@@ -112,6 +112,8 @@ def test_fifty_one_floats_in_a_row_are_one_request() -> None:
 @pytest.mark.parametrize(
     ("span", "forbidden", "message"),
     [
+        (Span(0, 1, "input", 65535, 2), [], r"65535\.\.65536: permitted: .*addresses 0\.\.65535"),
+        (Span(0, 256, "input", 5, 2), [], r"unit 256 .*permitted: unit 0\.\.255"),
         (Span(0, 3, "input", 5, 13), [], r"unit 3 input 5\.\.17: 13 registers, permitted .* 12"),
         (Span(0, 1, "input", 5, 2), [("input", 6, 9)], r"forbidden range input 6\.\.9"),
     ],
@@ -163,6 +165,15 @@ def test_only_tags_on_a_refused_register_are_lost(spans: list[Span], refused: se
     assert reads.bad == ()
     assert {s.index for b in reads.blocks for s in b.spans} == {s.index for s in spans}
     assert reads.probe() is None
+
+
+def test_a_refusal_that_comes_after_a_reset_teaches_nothing() -> None:
+    reads = ReadPlan(plan([Span(i, 1, "input", i, 1) for i in range(4)], max_count=MAX, max_gap=0))
+    left, _ = reads.refuse(reads.blocks[0])
+    reads.reset()
+    assert reads.refuse(left) == ()
+    assert len(reads.blocks) == 1
+    assert reads.bad == ()
 
 
 def test_plans_are_in_address_order() -> None:

@@ -224,15 +224,17 @@ def test_block_r_is_read_raw(scene: Scene) -> None:
     scene(act)
 
 
-@pytest.mark.parametrize(
-    ("block", "words"),
-    [("R", [1] * 16), ("Q", [1]), ("W", [1] * 63), ("W", [1] * 65), ("W", [65536] + [0] * 63)],
-)
-def test_only_block_w_can_be_written(scene: Scene, block: str, words: list[int]) -> None:
+def test_only_block_w_can_be_written(scene: Scene) -> None:
+    not_permitted = (
+        ("R", [1] * 16), ("Q", [1]), ("W", []), ("W", [1] * 63), ("W", [1] * 65),
+        ("W", [65536] + [0] * 63), ("W", [-1] + [0] * 63),
+    )  # fmt: skip
+
     async def act(plc: Plc) -> None:
         before = plc.block_w()
-        with pytest.raises(WriteRefused, match="permitted"):
-            await plc.driver.write_words(block, words)
+        for block, words in not_permitted:
+            with pytest.raises(WriteRefused, match="permitted"):
+                await plc.driver.write_words(block, words)
         assert plc.block_w() == before
 
     scene(act)

@@ -421,3 +421,74 @@ def test_the_pauses_a_device_needs_are_kept(virtual: Virtual, free_port: Callabl
             assert sample.end_s - sample.start_s == pytest.approx(0.1, abs=0.005)
 
     virtual(main())
+
+
+def test_a_poll_that_is_given_up_leaves_nothing_for_the_next(
+    virtual: Virtual, free_port: Callable[[], int]
+) -> None:
+    async def main() -> None:
+        rows = (row(10), row(300))
+        async with running(free_port(), rows) as (server, driver):
+            server.script.append(late(0.3))
+            poll = asyncio.create_task(driver.read())
+            await settle(0.1)
+            poll.cancel()
+            await asyncio.gather(poll, return_exceptions=True)
+            server.script.append(late(0.25))  # the answer to the first poll comes before this one
+            assert list((await driver.read()).values) == [110, 400]
+            assert server.connections == 1
+
+    virtual(main())
+
+
+def test_a_reconnect_in_the_middle_of_a_poll(
+    virtual: Virtual, free_port: Callable[[], int]
+) -> None:
+    async def main() -> None:
+        rows = tuple(row(200 * i) for i in range(6))
+        async with running(free_port(), rows) as (server, driver):
+            server.script.extend([None, refuse(3, 200), hang_up])
+            sample = await driver.read()
+            check(sample, 100 + 200 * np.arange(6.0))
+            assert sample.quality[0] == Quality.GOOD
+            assert Reason.NOT_CONNECTED in sample.reason
+            await recovers(driver, 100 + 200 * np.arange(6.0))
+
+    virtual(main())
+
+
+def test_raw_words_are_those_of_the_tag(virtual: Virtual, free_port: Callable[[], int]) -> None:
+    async def main() -> None:
+        async with running(free_port()) as (server, driver):
+            assert driver.raw_words(3) == ()
+            await driver.read()
+            assert [driver.raw_words(i) for i in range(10)] == [(110 + i,) for i in range(10)]
+            server.always = refuse(3, 13)
+            await driver.read()
+            await driver.read()
+            assert driver.raw_words(3) == ()
+            assert driver.raw_words(4) == (114,)
+
+    virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        (WordBlock(link="plc", count=124, address=0), r"permitted: 1\.\.123 registers"),
+        (WordBlock(link="plc", count=64, address=65500), r"within 0\.\.65535"),
+        (WordBlock(link="plc", count=64, node="s=W"), "address None"),
+    ],
+)
+def test_a_block_that_cannot_be_written_is_refused_at_once(block: WordBlock, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModbusDriver(ModbusLink(name="plc", host="127.0.0.1"), ROWS, {"W": block})
+
+
+def test_it_works_on_the_ordinary_loop(free_port: Callable[[], int]) -> None:
+    async def main() -> None:
+        async with running(free_port()) as (_, driver), asyncio.timeout(20.0):
+            while not np.array_equal((await driver.read()).values, EXPECTED):
+                await settle(0.05)
+
+    asyncio.run(main())

@@ -234,28 +234,25 @@ def test_one_slow_answer_does_not_cost_the_session(virtual: Virtual, free_port: 
     virtual(main())
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda data: b"\x00" * len(data), id="zeros"),
-        pytest.param(lambda data: bytes(b ^ 0xFF for b in data), id="noise"),
-        pytest.param(lambda data: data[:8] + b"\xff\xff" + data[10:], id="other channel"),
-        pytest.param(lambda data: data[: len(data) // 2], id="half"),
-    ],
-)
-def test_a_corrupt_answer_is_no_value(
-    change: Callable[[bytes], bytes], virtual: Virtual, free_port: Port
-) -> None:
+def test_a_corrupt_answer_is_no_value(virtual: Virtual, free_port: Port) -> None:
+    corruptions: tuple[Callable[[bytes], bytes], ...] = (
+        lambda data: b"\x00" * len(data),
+        lambda data: bytes(b ^ 0xFF for b in data),
+        lambda data: data[:8] + b"\xff\xff" + data[10:],  # another channel
+        lambda data: data[: len(data) // 2],
+    )
+
     async def main() -> None:
         async with relayed(free_port) as (_, relay, driver):
-            relay.change = change
-            for _ in range(4):
-                sample = await driver.read()
-                assert set(sample.quality) == {Quality.BAD}
-                assert not (set(sample.reason) & {Reason.NONE})
-            relay.change = bytes
-            await settle(5.0)
-            await recovers(driver)
+            for change in corruptions:
+                relay.change = change
+                for _ in range(4):
+                    sample = await driver.read()
+                    assert set(sample.quality) == {Quality.BAD}
+                    assert Reason.NONE not in sample.reason
+                relay.change = bytes
+                await settle(5.0)
+                await recovers(driver)
 
     virtual(main())
 
@@ -337,3 +334,9 @@ def test_the_limit_a_server_states_is_kept(virtual: Virtual, free_port: Port) ->
             assert driver.counters.ok - before == 2
 
     virtual(main())
+
+
+@pytest.mark.parametrize("node", ["", "TIC-106.PV", "ns=2;s=A", "i=abc"])
+def test_a_node_that_is_no_identifier_is_named(node: str) -> None:
+    with pytest.raises(ValueError, match=r"permitted: an identifier such as"):
+        make_driver(4840, (row(node),))
