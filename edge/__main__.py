@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = commands.add_parser(
         "replay", parents=[site], help="serve a recording as a PLC over Modbus TCP",
-        description="Serves the rows of a CSV or Parquet recording, one a second, as the PLC of a line.",
+        description="Serves the rows of a CSV or Parquet recording as the PLC of a line.",
     )  # fmt: skip
     replay.add_argument("recording", type=Path, help="CSV, CSV.gz or Parquet, a column per tag")
     replay.add_argument(

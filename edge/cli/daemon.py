@@ -18,7 +18,7 @@ log = logging.getLogger("ncm-edge")
 
 
 def run(appliance: Appliance, *, verbose: bool = False) -> int:
-    """Run until a signal asks to stop. Returns 0 after a clean stop, 1 if a directory is unusable."""
+    """Run until a signal asks to stop. Returns 0 after a clean stop, 1 without its directories."""
     # A watchdog abort (SIGABRT) prints the Python stack of the hang into the journal.
     faulthandler.enable()
     configure_logging(verbose=verbose)

@@ -1,7 +1,7 @@
 """The status document: what the daemon tells people, as plain JSON values.
 
-One function a section. Everything `ncm-edge status` shows is in here and nothing else; the words are
-the same as on the HMI.
+One function a section. Everything `ncm-edge status` shows is in here and nothing else; the words
+are the same as on the HMI.
 """
 
 from __future__ import annotations
