@@ -29,9 +29,10 @@ FEEDS_HELD_SHARE = 0.2
 ANOMALY = 0.015
 """|b - b_ref| of the 15-minute mean that holds the suggestion."""
 MEAN_MINUTES = 15
-LEARN_MINUTES = 30
+LEARN_MINUTES = 45
 """Minutes after a start or an explained step before b has a reference."""
-REFERENCE_MINUTES = 240.0
+REFERENCE_MINUTES = 240
+"""Time constant of b_ref once it is old; a young reference follows faster."""
 METAL_STEADY = 0.03
 """While the metal flow is further than this from its own recent mean, the NaOH that is applied says
 nothing about the demand: b stands still."""
@@ -155,7 +156,7 @@ def follow_demand(advice: Advice, applied: float, share: float, tau_c_s: float) 
         away = abs(mean - reference)
         anomaly = away > ANOMALY / 2.0 if anomaly else away > ANOMALY
         if not anomaly:
-            reference += (mean - reference) / REFERENCE_MINUTES
+            reference += (mean - reference) / min(learning, REFERENCE_MINUTES)
     return replace(
         advice, demand=demand, recent=recent, learning=learning, reference=reference,
         anomaly=anomaly,
