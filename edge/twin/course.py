@@ -62,3 +62,17 @@ class Course:
         if key not in self.fast:
             self.fast[key] = np.zeros(self.seconds, np.float32)
         return self.fast[key]
+
+    def pulse(self, kind: str, feed: int, at: int, rng: np.random.Generator) -> None:
+        """A flake, dip or spike of 2..10 s and 4..20 % from second `at`."""
+        track = self.fast_track(kind, feed)
+        span = track[at : at + int(2 + 8 * rng.random())]
+        np.maximum(span, np.float32(0.04 + 0.16 * rng.random()), out=span)
+
+    def hunt(self, at: int, size: float, rng: np.random.Generator) -> None:
+        """One to six minutes of irregular return-pump speed from second `at`, about +-`size`."""
+        track = self.fast_track(HUNT)
+        n = min(int(60 + 300 * rng.random()), self.seconds - at)
+        t = np.arange(n)
+        wave = np.sin(2 * np.pi * t / rng.uniform(8.0, 25.0)) + 0.5 * rng.standard_normal(n)
+        track[at : at + n] += (size * rng.uniform(0.5, 1.5) * wave).astype(np.float32)

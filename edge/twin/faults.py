@@ -74,7 +74,7 @@ _LIBRARY = (
         part="pump",
         places=(Place("C07"),),
         effects=(Effect("hose", (0.05, 0.15, 0.40)), Effect("hose_ripple", (0.3, 1.0, 2.0))),
-        events=(Event(HUNT, (0.6, 0.9, 1.2)), Event(SPIKE, (2.0, 8.0, 30.0))),
+        events=(Event(HUNT, (0.3, 0.9, 1.2)), Event(SPIKE, (0.6, 6.0, 30.0))),
     ),
     Fault(
         code="F02",
@@ -105,7 +105,7 @@ _LIBRARY = (
         part="drive",
         places=(Place("C06"),),
         effects=(
-            Effect("vibration", (0.30, 0.80, 2.0)),
+            Effect("vibration", (0.25, 0.80, 2.0)),
             Effect("bearing_heat", (3.0, 8.0, 18.0)),
             Effect("friction", (0.01, 0.03, 0.07)),
         ),
@@ -116,7 +116,7 @@ _LIBRARY = (
         part="drive",
         places=(Place("C06"),),
         effects=(
-            Effect("impeller", (0.04, 0.10, 0.25)),
+            Effect("impeller", (0.035, 0.10, 0.25)),
             Effect("vibration", (0.10, 0.25, 0.60)),
         ),
     ),
@@ -219,6 +219,8 @@ _LEVELS = (0.0, 1.0, 2.0, 3.0)
 _IRREGULAR_S = (30_000, 40_000)
 """Seconds of the batch in which the paper saw the irregular pump speed (paper 2.2, Fig. 3D/E)."""
 _IRREGULAR_SHARE = 0.85
+_HUNT_SIZE = (0.0, 0.008, 0.03, 0.08)
+"""Relative speed deviation of the return pump while it hunts, at severity 0..3."""
 
 
 def severity_course(scenario: Scenario, steps: int) -> tuple[Array, Array]:
@@ -235,8 +237,8 @@ def severity_course(scenario: Scenario, steps: int) -> tuple[Array, Array]:
     bursts = np.zeros(steps)
     for _ in range(int(rng.poisson(0.4 * steps * STEP_S / 3600.0))):
         first = int(rng.integers(steps))
-        length = int(rng.integers(12, 60))
-        bursts[first : first + length] += rng.uniform(0.2, 0.6)
+        shape = np.hanning(int(rng.integers(18, 90)))[: steps - first]
+        bursts[first : first + len(shape)] += rng.uniform(0.1, 0.3) * end * shape
     return smooth, np.minimum(smooth + np.where(smooth > 0.0, bursts, 0.0), 3.0)
 
 
@@ -274,23 +276,16 @@ def _events(
     rng: np.random.Generator,
 ) -> None:
     """A Poisson process whose rate follows the severity, by thinning; draws into a fast track."""
-    track = course.fast_track(kind, feed)
     most = float(per_hour.max())
     for _ in range(int(rng.poisson(most * course.seconds / 3600.0))):
         at = int(rng.integers(course.seconds))
         if kind == HUNT and rng.random() < _IRREGULAR_SHARE:
             at = int(rng.integers(*_IRREGULAR_S)) % course.seconds
-        keep, depth, length = rng.random(), rng.random(), rng.random()
+        own = np.random.default_rng(rng.integers(1 << 62))
         step = at // STEP_S
-        if keep * most > per_hour[step]:
+        if own.random() * most > per_hour[step]:
             continue
         if kind == HUNT:
-            n = min(int(60 + 300 * length), course.seconds - at)
-            t = np.arange(n)
-            wave = np.sin(2 * np.pi * t / rng.uniform(8.0, 25.0)) + 0.5 * rng.standard_normal(n)
-            size = float(np.interp(severity[step], _LEVELS, (0.0, 0.01, 0.03, 0.08)))
-            track[at : at + n] += (size * (0.5 + depth) * wave).astype(np.float32)
+            course.hunt(at, float(np.interp(severity[step], _LEVELS, _HUNT_SIZE)), own)
         else:
-            n = int(2 + 8 * length)
-            span = track[at : at + n]
-            np.maximum(span, np.float32(0.04 + 0.16 * depth), out=span)
+            course.pulse(kind, feed, at, own)

@@ -71,9 +71,7 @@ class LivePlant:
         own = shifts.draw(scenario)
         self._plant = shifts.stack([own])
         self._model = Model(self._plant, self._recipe, np.array([float(scenario.operator)]))
-        self._instruments = Instruments(
-            scenario.seed, self._course, own.update_s, own.update_phase
-        )
+        self._instruments = Instruments(scenario.seed, self._course, own)
         self._block: Array = np.empty((0, params.TOTAL, 1))
         self._block_first = 0
         self._record: Array = np.empty(0)

@@ -118,7 +118,7 @@ def _feeds(
     share = line_flow / _DESIGN
     viscosity = np.exp(-_THICKER * (ambient[:, None] - 20.0))
     opening = 1.0 + plant.line_area + par("area")
-    pressure = _STATIC * (1.0 - par("head"))
+    pressure = _STATIC * plant.line_head * (1.0 - par("head"))
     pressure = pressure + _LINEAR * share * viscosity * (1.0 + par("plug"))
     pressure = pressure + _SQUARE * (share / opening) ** 2 * (1.0 + par("plug"))
     speed = rpm / _SPEED

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.twin.course import DIP, FLAKE, HUNT, POWER, SPIKE, STEP_S, Course
-from edge.twin.params import Array
 from edge.twin.readings import COLUMNS, FEED_NOISE, OFF, RIPPLE, STUCK
+from edge.twin.shifts import Plant
 from edge.twin.tag_table import INDEX, TAG_COUNT, TAGS
 
 Rows = npt.NDArray[np.float32]
@@ -52,8 +52,8 @@ _SHOES = 2
 class Instruments:
     """Everything between the plant and the transmitted values of one lane."""
 
-    def __init__(self, seed: int, course: Course, update_s: Array, update_phase: Array) -> None:
-        """`update_s`, `update_phase`: [51] seconds between new values, and of the first one."""
+    def __init__(self, seed: int, course: Course, plant: Plant) -> None:
+        """The instruments of `plant` (one lane, not stacked); `seed` is that of the batch."""
         self._course = course
         self._white = np.random.default_rng([seed, 11])
         self._drift = np.random.default_rng([seed, 12])
@@ -62,7 +62,9 @@ class Instruments:
         self._before: Rows | None = None
         self._held = np.zeros(TAG_COUNT, np.float32)
         self._second = 0
-        self._update_s, self._update_phase = update_s.astype(int), update_phase.astype(int)
+        self._update_s = plant.update_s.astype(int)
+        self._update_phase = plant.update_phase.astype(int)
+        self._sigma = _SIGMA * plant.noise.astype(np.float32)
         self._slow = self._update_s > 1
 
     def rows(self, clean: npt.NDArray[np.floating], first_step: int | None = None) -> Rows:
@@ -141,7 +143,7 @@ class Instruments:
         self._ar = state
         drift += _POWERS[:, None] * carried[:, None]
         white += drift.reshape(len(values), TAG_COUNT)
-        white *= np.where(_RELATIVE, np.abs(values) * _SIGMA, _SIGMA)
+        white *= np.where(_RELATIVE, np.abs(values) * self._sigma, self._sigma)
         white[:, _PRESSURES] *= feed_noise
         white[:, _FLOWS] *= np.sqrt(feed_noise)
         return white

@@ -30,6 +30,8 @@ class Plant:
     """[5] delivery per revolution relative to design; [4] is the return pump."""
     line_area: Array
     """[4] scale (below 0) or wear (above 0) of the cross-section that ends each feed line."""
+    line_head: Array
+    """[4] static back pressure of each feed line relative to design."""
     strength: Array
     """[4] concentration relative to nominal: core, shell, NaOH, NH4OH."""
     tank_kg: Array
@@ -72,6 +74,8 @@ class Plant:
     coolant_c: Array
     temp_offset: Array
     """Error of the reactor thermometer, K."""
+    noise: Array
+    """[51] noise relative to design: damping, cabling and grounding differ."""
     cal_gain: Array
     """[51] transmitter gain (1 where the model already contains it)."""
     cal_offset: Array
@@ -117,6 +121,7 @@ def _as_built() -> Plant:
     return Plant(
         kg_rev=np.ones(5),
         line_area=np.zeros(4),
+        line_head=np.ones(4),
         strength=np.ones(4),
         tank_kg=_NOMINAL_TANK_KG.copy(),
         meter=np.ones(4),
@@ -144,6 +149,7 @@ def _as_built() -> Plant:
         return_head=one,
         coolant_c=np.array(22.0),
         temp_offset=np.array(0.0),
+        noise=np.ones(TAG_COUNT),
         cal_gain=np.ones(TAG_COUNT),
         cal_offset=np.zeros(TAG_COUNT),
         update_s=update,
@@ -197,8 +203,9 @@ def _shift(plant: Plant, rng: np.random.Generator) -> None:
 
 def _batch(plant: Plant, rng: np.random.Generator) -> None:
     """What one batch has to itself; the spread that a D-3 defect must hide in."""
-    plant.kg_rev = plant.kg_rev * rng.normal(1.0, [0.012, 0.012, 0.012, 0.03, 0.03])
+    plant.kg_rev = plant.kg_rev * rng.normal(1.0, [0.012, 0.012, 0.012, 0.03, 0.05])
     plant.line_area = plant.line_area + rng.normal(0.0, 0.05, 4)
+    plant.line_head = plant.line_head * rng.normal(1.0, 0.035, 4)
     plant.strength = plant.strength * rng.normal(1.0, [0.003, 0.003, 0.004, 0.01])
     plant.tank_kg = plant.tank_kg + rng.normal(0.0, [60.0, 60.0, 30.0, 8.0])
     plant.meter = plant.meter * rng.normal(1.0, 0.004, 4)
@@ -212,16 +219,17 @@ def _batch(plant: Plant, rng: np.random.Generator) -> None:
     plant.heel_m3 = plant.heel_m3 + rng.normal(0.0, 0.04)
     plant.heel_ph = plant.heel_ph + np.clip(rng.normal(0.0, 0.03), -0.08, 0.08)
     plant.heel_ammonia = plant.heel_ammonia + rng.normal(0.0, 0.01)
-    plant.ua = plant.ua * rng.normal(1.0, 0.06)
-    plant.power_number = plant.power_number * rng.normal(1.0, 0.03)
+    plant.ua = plant.ua * rng.normal(1.0, 0.08)
+    plant.power_number = plant.power_number * rng.normal(1.0, 0.04)
     plant.mixing = plant.mixing * rng.uniform(0.9, 1.1)
-    plant.vibration = plant.vibration * rng.normal(1.0, 0.14)
-    plant.bearing_k = plant.bearing_k + rng.normal(0.0, 1.5)
+    plant.vibration = plant.vibration * np.clip(rng.normal(1.0, 0.22), 0.65, 1.45)
+    plant.bearing_k = plant.bearing_k + rng.normal(0.0, 2.2)
     plant.n2_nm3_h = plant.n2_nm3_h * rng.normal(1.0, 0.06)
     plant.oxygen = plant.oxygen * rng.uniform(0.6, 1.4)
     plant.return_flow = plant.return_flow * rng.normal(1.0, 0.02)
-    plant.return_ripple = plant.return_ripple * rng.normal(1.0, 0.15)
-    plant.return_head = plant.return_head * rng.normal(1.0, 0.05)
+    plant.return_ripple = plant.return_ripple * np.clip(rng.normal(1.0, 0.34), 0.4, 1.8)
+    plant.return_head = plant.return_head * rng.normal(1.0, 0.10)
     plant.coolant_c = plant.coolant_c + rng.normal(0.0, 1.0)
     plant.temp_offset = plant.temp_offset + rng.normal(0.0, 0.05)
+    plant.noise = plant.noise * np.exp(rng.normal(0.0, 0.2, TAG_COUNT))
     _calibrate(plant, rng, gain=0.004, size=0.3)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core.schedule import Schedule, reference_schedule
-from edge.twin import confounders, faults, params, shifts
+from edge.twin import confounders, faults, ordinary, params, shifts
 from edge.twin.course import STEP_S, Course
 from edge.twin.model import Model, Recipe, field, sample
 from edge.twin.params import Array
@@ -48,6 +48,7 @@ class Batch:
 def course_of(scenario: Scenario, steps: int) -> Course:
     """Everything imposed on one lane: its fault and its confounders."""
     course = Course(steps=steps, severity=np.zeros(steps))
+    ordinary.apply(scenario, course)
     confounders.apply(scenario, course)
     faults.apply(scenario, course)
     return course
@@ -106,7 +107,7 @@ def _together(
         for i, name in enumerate(("ph", "bias", "nickel")):
             truth[i, :, k0:k1] = records[:, field(name).start].T
     for lane, (scenario, own, course) in enumerate(zip(scenarios, plants, courses, strict=True)):
-        instruments = Instruments(scenario.seed, course, own.update_s, own.update_phase)
+        instruments = Instruments(scenario.seed, course, own)
         values = np.concatenate(
             [instruments.rows(clean[lane, k : k + 360]) for k in range(0, steps, 360)]
         )
