@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edge.core import registers as reg
-from edge.core.registers import Alarm, Control, Ne107, Status, TrimReason, TrimState, Word
+from edge.core.registers import Alarm, Control, Ne107, Status, TrimReason, TrimState
+from edge.core.words import clamp, finite, load, number, put, share, value_or_none, whole
 
 _OPEN = (TrimState.OFFERED, TrimState.ACCEPTED, TrimState.APPLIED_WITH_CLAMP)
 
@@ -114,8 +115,8 @@ def encode_block_w(decision: Decision, seq: int) -> tuple[int, ...]:
     """
     out = [0] * reg.BLOCK_W_WORDS
     d = decision
-    status, severity = int(d.status), _whole(d.severity)
-    probability = _finite(d.probability)
+    status, severity = int(d.status), whole(d.severity)
+    probability = finite(d.probability)
     valid = (
         bool(status & Status.OUTPUT_VALID)
         and probability is not None
@@ -130,13 +131,13 @@ def encode_block_w(decision: Decision, seq: int) -> tuple[int, ...]:
     _put(out, "INFER_AGE", d.infer_age_s)
     _put(out, "STATUS", status & 0xFFFF)
     _put(out, "NE107", d.ne107)
-    _put(out, "DATA_QUALITY", _share(d.data_quality))
-    _put(out, "DEFECT_PROB", _share(probability) if valid else None)
+    _put(out, "DATA_QUALITY", share(d.data_quality))
+    _put(out, "DEFECT_PROB", share(probability) if valid else None)
     _put(out, "SEVERITY", severity if valid else None)
-    shown = [c for c in d.components if 0 < (_whole(c[0]) or 0) < reg.INVALID][:3] if valid else []
-    for place, (number, score) in enumerate(shown, start=1):
-        _put(out, f"COMP{place}_ID", number)
-        _put(out, f"COMP{place}_SCORE", _share(score))
+    shown = [c for c in d.components if 0 < (whole(c[0]) or 0) < reg.INVALID][:3] if valid else []
+    for place, (component, score) in enumerate(shown, start=1):
+        _put(out, f"COMP{place}_ID", component)
+        _put(out, f"COMP{place}_SCORE", share(score))
     _put(out, "DRIFT_SCORE", d.drift)
     _put(out, "ALARMS", int(d.alarms) & 0xFFFF)
     first = reg.w("TAGS_BAD").offset
@@ -148,10 +149,10 @@ def encode_block_w(decision: Decision, seq: int) -> tuple[int, ...]:
     _put(out, "MODEL_SERIAL", d.model_serial)
     _put(out, "MODEL_HASH", d.model_hash)
     major, minor = d.sw_version
-    _put(out, "SW_VERSION", _clamp(major, 0, 255) << 8 | _clamp(minor, 0, 255))
+    _put(out, "SW_VERSION", clamp(major, 0, 255) << 8 | clamp(minor, 0, 255))
     _put(out, "CONFIG_HASH", d.config_hash)
     _put(out, "INFER_MS", d.infer_ms)
-    _put(out, "BUFFER_FILL", _share(d.buffer_fill))
+    _put(out, "BUFFER_FILL", share(d.buffer_fill))
     _put(out, "PLC_AGE", d.plc_age_s)
     _put(out, "CRC", reg.crc16(out[: reg.w("CRC").offset]))
     _put(out, "SEQ_TAIL", seq)
@@ -160,8 +161,8 @@ def encode_block_w(decision: Decision, seq: int) -> tuple[int, ...]:
 
 def _encode_trim(out: list[int], d: Decision, status: int) -> int:
     """Write the trim words; return the status word with TRIM_OFFERED made true to them."""
-    delta, base = _finite(d.trim_kg_h), _finite(d.trim_base_kg_h)
-    lo, hi, ttl = _finite(d.trim_lo_kg_h), _finite(d.trim_hi_kg_h), _finite(d.trim_ttl_s)
+    delta, base = finite(d.trim_kg_h), finite(d.trim_base_kg_h)
+    lo, hi, ttl = finite(d.trim_lo_kg_h), finite(d.trim_hi_kg_h), finite(d.trim_ttl_s)
     state = d.trim_state
     sound = (
         delta is not None and base is not None and lo is not None and hi is not None
@@ -272,7 +273,7 @@ def encode_block_r(plc: PlcState) -> tuple[int, ...]:
         ("MAINT_KIND", plc.maint_kind),
         ("SHELVE_MIN", plc.shelve_min),
     ):
-        _store(out, reg.r(name), value)
+        put(out, reg.r(name), value)
     return tuple(out)
 
 
@@ -282,7 +283,7 @@ def decode_block_r(words: Sequence[int]) -> PlcState:
         raise BlockError(
             f"block R needs {reg.BLOCK_R_WORDS} words of 0..65535, got {len(words)}: {list(words)}"
         )
-    raw = {word.name: _load(words, word) for word in reg.BLOCK_R}
+    raw = {word.name: load(words, word) for word in reg.BLOCK_R}
     return PlcState(
         heartbeat=raw["PLC_HEARTBEAT"],
         control=Control(raw["CONTROL"]),
@@ -299,65 +300,20 @@ def decode_block_r(words: Sequence[int]) -> PlcState:
     )
 
 
-# Numbers to words and back.
-
-
 def _put(out: list[int], name: str, value: float | None) -> None:
-    _store(out, reg.w(name), value)
-
-
-def _store(out: list[int], word: Word, value: float | None) -> None:
-    value = _finite(value)
-    if value is None:
-        out[word.offset] = reg.INVALID if word.invalid else 0
-        return
-    raw = value if isinstance(value, int) and word.scale == 1 else value / word.scale
-    if word.kind == "int16":
-        out[word.offset] = _clamp(raw, -0x7FFF, 0x7FFF) & 0xFFFF
-    elif word.kind == "uint32":
-        whole = _clamp(raw, 0, 0xFFFFFFFF)
-        out[word.offset], out[word.offset + 1] = whole >> 16, whole & 0xFFFF
-    else:
-        out[word.offset] = _clamp(raw, 0, reg.INVALID - 1 if word.invalid else 0xFFFF)
-
-
-def _load(words: Sequence[int], word: Word) -> int:
-    if word.kind == "uint32":
-        return words[word.offset] << 16 | words[word.offset + 1]
-    raw = words[word.offset]
-    return raw - 0x10000 if word.kind == "int16" and raw & 0x8000 else raw
+    put(out, reg.w(name), value)
 
 
 def _raw(words: Sequence[int], name: str) -> int:
-    return _load(words, reg.w(name))
+    return load(words, reg.w(name))
 
 
 def _number(words: Sequence[int], name: str) -> float:
-    return _raw(words, name) * reg.w(name).scale
+    return number(words, reg.w(name))
 
 
 def _value(words: Sequence[int], name: str) -> float | None:
-    word = reg.w(name)
-    raw = _load(words, word)
-    return None if word.invalid and raw == reg.INVALID else raw * word.scale
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-def _whole(value: float | None) -> int | None:
-    value = _finite(value)
-    return None if value is None else int(value)
-
-
-def _share(value: float | None) -> float | None:
-    value = _finite(value)
-    return None if value is None else min(max(value, 0.0), 1.0)
-
-
-def _clamp(raw: float, low: int, high: int) -> int:
-    return round(min(max(raw, low), high))
+    return value_or_none(words, reg.w(name))
 
 
 def _with(status: int, bit: Status, on: bool, *, keep: bool = False) -> int:

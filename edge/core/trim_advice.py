@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from edge.core.batch import Batch
 from edge.core.cam import Suspect
@@ -52,6 +53,8 @@ class Advice:
     applied: tuple[float, float] = (0.0, 0.0)
     """(trim the PLC applies, since when it has not moved)."""
     batch_id: int | None = None
+    batch_minutes: float = 0.0
+    """Batch time of the last minute."""
     reactor: Reactor | None = None
     minutes: int = 0
     """Good minutes in this batch."""
@@ -108,13 +111,32 @@ def shown(decision: Decision, advice: Advice, now_s: float) -> Decision:
     )
 
 
-def after_restart(advice: Advice) -> Advice:
-    """`advice` from a checkpoint, fit for a process whose monotonic clock began anew.
+_KEPT = (
+    "seq", "accept_s", "batch_id", "batch_minutes", "minutes", "demand", "metal_share",
+    "reference", "learning", "anomaly", "ph_sp", "maint_event",
+)  # fmt: skip
 
-    The books, b and its reference go on; a suggestion that was open is withdrawn.
+
+def to_plain(advice: Advice) -> dict[str, Any]:
+    """What has to survive a restart, as JSON values; `from_plain` is the way back."""
+    plain: dict[str, Any] = {name: getattr(advice, name) for name in _KEPT}
+    plain["recent"] = list(advice.recent)
+    reactor = advice.reactor
+    plain["reactor"] = None if reactor is None else [reactor.volume_m3, reactor.ammonia_mol]
+    return plain
+
+
+def from_plain(plain: Mapping[str, Any]) -> Advice:
+    """The advice of a checkpoint, for a new process: books and demand go on, no offer is open.
+
+    Raises ValueError if `plain` is not of `to_plain`; the caller then begins anew.
     """
-    state = TrimState.WITHDRAWN if advice.state is TrimState.OFFERED else advice.state
-    return replace(
-        advice, state=state, reason=TrimReason.WARMING_UP, outcome=Held(TrimReason.WARMING_UP),
-        changed_s=0.0, quiet_until_s=0.0, waiting_since_s=None, applied=(0.0, 0.0),
-    )  # fmt: skip
+    try:
+        reactor = plain["reactor"]
+        return Advice(
+            **{name: plain[name] for name in _KEPT},
+            recent=tuple(float(b) for b in plain["recent"]),
+            reactor=None if reactor is None else Reactor(float(reactor[0]), float(reactor[1])),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"not a trim checkpoint: {error!r}") from error

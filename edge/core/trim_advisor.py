@@ -42,7 +42,7 @@ from edge.core.trim import (
     closed_loop_s,
     propose,
 )
-from edge.core.trim_advice import Advice, Guard, after_restart, shown, ttl_s
+from edge.core.trim_advice import Advice, Guard, from_plain, shown, to_plain, ttl_s
 from edge.core.trim_plant import Minute, feedforward, metal_share, reagent
 from edge.core.trim_watch import (
     enter,
@@ -52,7 +52,7 @@ from edge.core.trim_watch import (
     policy_hold,
 )
 
-__all__ = ["Advice", "Guard", "TrimAdvisor", "after_restart", "shown", "ttl_s"]
+__all__ = ["Advice", "Guard", "TrimAdvisor", "from_plain", "shown", "to_plain", "ttl_s"]
 
 BASE_TOLERANCE = 0.015
 SETTLE_S = 60.0

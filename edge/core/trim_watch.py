@@ -14,7 +14,7 @@ from edge.core.registers import Control, TrimReason
 from edge.core.schedule import Schedule
 from edge.core.trim import TrimSettings, reset_share
 from edge.core.trim_advice import Advice, Guard
-from edge.core.trim_plant import Minute, advance, at_minute, metal_share, probe_fault
+from edge.core.trim_plant import Minute, advance, at_minute, fill, metal_share, probe_fault
 
 MAX_AGE_S = 10.0
 SPREAD_PH = 0.2
@@ -37,18 +37,35 @@ METAL_STEADY = 0.03
 """While the metal flow is further than this from its own recent mean, the NaOH that is applied says
 nothing about the demand: b stands still."""
 WARMUP_MINUTES = 5
+BACK_MIN = 1.5
+"""Batch minutes that go back further than this are another batch."""
+AWAY_MIN = 3.0
+"""Batch minutes that jump further than this passed without the appliance."""
 
 
 def enter(advice: Advice, settings: TrimSettings, schedule: Schedule, guard: Guard) -> Advice:
-    """Begin the books of a new batch, where the PLC says that it is."""
-    if advice.reactor is not None and not (
-        guard.batch.started or advice.batch_id != guard.batch.batch_id
-    ):
-        return advice
+    """Open the books of a new batch where the PLC says it is, or take up those of this one.
+
+    Minutes the appliance was away are booked as scheduled.
+    """
+    minutes = guard.batch.minutes
+    away = minutes - advice.batch_minutes
+    advice = replace(advice, batch_minutes=minutes)
+    if advice.reactor is not None and advice.batch_id == guard.batch.batch_id and away > -BACK_MIN:
+        if away <= AWAY_MIN:
+            return advice
+        reactor = advice.reactor
+        for missed in range(1, int(away)):
+            step = schedule.at(minutes - away + missed)
+            reactor = fill(
+                settings, reactor, 1.0, step.core_kg_h + step.shell_kg_h, step.naoh_kg_h,
+                step.nh4oh_kg_h,
+            )  # fmt: skip
+        return replace(advice, reactor=reactor, weights=())
     return replace(
         advice,
         batch_id=guard.batch.batch_id,
-        reactor=at_minute(settings, schedule, guard.batch.minutes),
+        reactor=at_minute(settings, schedule, minutes),
         minutes=0,
         demand=None,
         metal_share=None,

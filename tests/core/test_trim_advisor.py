@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from edge.core.outputs import Decision, PlcState, decode_block_w, encode_block_w
 from edge.core.registers import Control, Status, TrimReason, TrimState
 from edge.core.schedule import Schedule, ScheduleStep
 from edge.core.trim import Expired, Held, Offered, TrimSettings
-from edge.core.trim_advisor import Advice, Guard, TrimAdvisor, after_restart, shown, ttl_s
+from edge.core.trim_advisor import Advice, Guard, TrimAdvisor, from_plain, shown, to_plain, ttl_s
 from edge.core.trim_plant import Minute
 from edge.core.verdict import Verdict
 
@@ -417,15 +418,35 @@ def test_block_w_shows_what_was_advised() -> None:
     assert nothing.trim_reason is TrimReason.WARMING_UP
 
 
-def test_a_restart_withdraws_the_offer_and_keeps_the_books() -> None:
-    bench = offered()
-    again = after_restart(bench.advice)
-    assert again.state is TrimState.WITHDRAWN
-    assert again.seq == 1
-    assert again.reactor == bench.advice.reactor
-    assert again.demand == bench.advice.demand
+def test_a_restart_drops_the_offer_and_keeps_the_books() -> None:
+    bench = offered(60)
+    again = from_plain(json.loads(json.dumps(to_plain(bench.advice))))
+    assert again.state is TrimState.NONE
+    assert again.offer is None
+    assert (again.seq, again.reactor) == (1, bench.advice.reactor)
+    assert (again.demand, again.recent) == (bench.advice.demand, bench.advice.recent)
+    assert again.reference is not None
     bench.advice = again
     assert bench.run(LOW).seq == 2
+
+
+def test_minutes_without_the_appliance_are_booked_as_scheduled() -> None:
+    steady, away = Bench(), Bench()
+    steady.run(QUIET, 100)
+    away.run(QUIET, 10)
+    away.minute += 60.0
+    away.run(QUIET, 30)
+    assert steady.advice.reactor is not None
+    assert away.advice.reactor is not None
+    assert away.advice.reactor.volume_m3 == pytest.approx(steady.advice.reactor.volume_m3)
+    assert away.advice.reactor.ammonia_mol == pytest.approx(steady.advice.reactor.ammonia_mol)
+    assert away.advice.minutes == 40
+
+
+@pytest.mark.parametrize("plain", [{}, {"seq": 1}, to_plain(Advice()) | {"reactor": [1.0]}])
+def test_a_foreign_checkpoint_is_refused(plain: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a trim checkpoint"):
+        from_plain(plain)
 
 
 def test_a_new_batch_starts_new_books() -> None:
