@@ -150,6 +150,11 @@ _CLEAR = 2.0
 Signs = Mapping[str, float]
 _RULES: tuple[tuple[str, str, Callable[[Signs], bool]], ...] = (
     (
+        "a hose pump turns faster for its flow than usual: displacement is lost in the hose",
+        "hose",
+        lambda d: d["pump"] - d["meter"] > 2.0 * _CLEAR,
+    ),
+    (
         "line pressure low while the meter sees no loss: the liquid leaves after the meter",
         "pipe",
         lambda d: d["pipe"] < -_CLEAR and d["meter"] > -_CLEAR,
@@ -158,6 +163,11 @@ _RULES: tuple[tuple[str, str, Callable[[Signs], bool]], ...] = (
         "line pressure, pump and current high at the same flow: the line is blocked or freezing",
         "pipe",
         lambda d: d["pipe"] > _CLEAR and d["pump"] > _CLEAR and d["meter"] < _CLEAR,
+    ),
+    (
+        "flow short although the pump does not turn slower: valves or diaphragm of the pump",
+        "pump",
+        lambda d: d["meter"] < -_CLEAR and d["pump"] > -_CLEAR and d["drive"] > -_CLEAR,
     ),
     (
         "pump turns for more or less flow than usual with the pressure unmoved: the meter is off",

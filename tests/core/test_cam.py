@@ -88,12 +88,24 @@ def test_context_and_unseen_tags_are_never_suspects() -> None:
         (vector(PI_103=4.0, SIC_103=4.0, SC_103=4.0), "pipe"),  # freezing
         (vector(SIC_103=-3.0, SC_103=-3.0), "meter"),  # meter reads high
         (vector(SIC_103=-3.0, SC_103=2.5), "drive"),  # slip
+        (vector(FIC_103=-4.0, SIC_103=3.0, SC_103=3.0), "pump"),  # cannot deliver
         (vector(WI_103=8.0), "tank"),
         (vector(SIC_103=5.0, FIC_103=5.0), "pump"),  # no rule: the strongest tag
     ],
 )
 def test_part_follows_the_physical_discriminators(deviation: np.ndarray, part: str) -> None:
     assert rank(vector(), deviation, TAGS, PLANT)[0].part == part
+
+
+def test_a_hose_that_slips_is_named() -> None:
+    loop = Topology(
+        components=(Component(code="C07", number=7, name="return loop", parts=("hose", *PARTS)),),
+        edges=(),
+    )
+    tags = (tag("SIC-107.PV", "C07", "pump"), tag("PI-107.PV", "C07", "hose"),
+            tag("FI-107.PV", "C07", "meter"))  # fmt: skip
+    deviation = np.array([6.0, -3.0, 0.0], np.float32)
+    assert rank(np.zeros(3, np.float32), deviation, tags, loop)[0].part == "hose"
 
 
 @given(
