@@ -222,7 +222,14 @@ def step(
     """
     la, lx, size, dissolved = _newton(guess.ln_a, guess.ln_x, e, n, metals, k)
     if not float(size.max()) <= tolerance:
-        return _settle(la, lx, e, n, metals, k)
+        # Only the lanes that moved: a lane's numbers must not depend on its neighbours.
+        lost = ~(size <= tolerance)
+        some = _lanes(k, lost)
+        settled = _settle(
+            guess.ln_a[lost], guess.ln_x[lost], e[lost], n[lost], metals[:, lost], some
+        )
+        la[lost], lx[lost] = settled.ln_a, settled.ln_x
+        dissolved[:, lost] = settled.dissolved
     return Speciation(la, lx, (la - k.ln_kw) / _LN10, dissolved)
 
 
@@ -275,21 +282,24 @@ def _settle(la: Array, lx: Array, e: Array, n: Array, metals: Array, k: Constant
     size = np.full(la.shape, np.inf)
     for _ in range(_MAX_NEWTON):
         with np.errstate(all="ignore"):  # a wild step is caught below, by bisection
-            la, lx, size, _ = _newton(la, lx, e, n, metals, k)
-        if float(size.max()) <= 1e-13:
-            break
-        if not np.isfinite(size).all() or float(np.abs(la).max()) > 60.0:
-            size = np.where(np.isfinite(la) & (np.abs(la) < 60.0), size, np.inf)
+            la_new, lx_new, size_new, _ = _newton(la, lx, e, n, metals, k)
+        moving = ~(size <= 1e-13)  # a settled lane stays as it is, whatever its neighbours need
+        la, lx = np.where(moving, la_new, la), np.where(moving, lx_new, lx)
+        size = np.where(moving, size_new, size)
+        size = np.where(np.abs(la) < 60.0, size, np.inf)
+        if not moving.any():
             break
     lost = ~(size <= _SETTLED)
     if lost.any():
-        some = Constants(
-            k.ln_kw[lost], k.ammonium[lost], k.scale[:, lost], k.saturation[:, lost]
-        )
+        some = _lanes(k, lost)
         la, lx = la.copy(), lx.copy()
         la[lost], lx[lost] = _bisect(e[lost], n[lost], metals[:, lost], some)
     dissolved = _residuals(la, lx, e, n, metals, k)[-1]
     return Speciation(la, lx, (la - k.ln_kw) / _LN10, dissolved)
+
+
+def _lanes(k: Constants, which: npt.NDArray[np.bool_]) -> Constants:
+    return Constants(k.ln_kw[which], k.ammonium[which], k.scale[:, which], k.saturation[:, which])
 
 
 def _bisect(e: Array, n: Array, metals: Array, k: Constants) -> tuple[Array, Array]:

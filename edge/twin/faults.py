@@ -73,7 +73,7 @@ _LIBRARY = (
         text="torn hose of the return pump",
         part="pump",
         places=(Place("C07"),),
-        effects=(Effect("hose", (0.05, 0.15, 0.40)), Effect("hose_ripple", (0.3, 1.0, 2.0))),
+        effects=(Effect("hose", (0.05, 0.15, 0.40)), Effect("hose_ripple", (0.26, 1.0, 2.0))),
         events=(Event(HUNT, (0.3, 0.9, 1.2)), Event(SPIKE, (0.6, 6.0, 30.0))),
     ),
     Fault(

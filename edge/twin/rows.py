@@ -79,7 +79,8 @@ class Instruments:
         fine = clean.astype(np.float32)
         if self._before is None:
             self._before = fine[0]
-            self._held = fine[0, :TAG_COUNT].copy()
+            first = np.rint(fine[0, :TAG_COUNT] / _QUANTUM) * _QUANTUM
+            self._held = first.astype(np.float32)
         start = np.concatenate((self._before[None], fine[:-1]))
         self._before = fine[-1]
         wide = start[:, None] + (fine - start)[:, None] * _FRACTION

@@ -98,7 +98,7 @@ _IN_MODEL = (
 
 def draw(scenario: Scenario) -> Plant:
     """The plant of one batch."""
-    plant = _as_built()
+    plant = as_built()
     if scenario.domain == "target":
         _shift(plant, np.random.default_rng([scenario.domain_seed, 7]))
     _batch(plant, np.random.default_rng([scenario.seed, 1]))
@@ -112,7 +112,8 @@ def stack(plants: list[Plant]) -> Plant:
     )
 
 
-def _as_built() -> Plant:
+def as_built() -> Plant:
+    """The source domain's reactor before batch-to-batch spread: every ratio 1, every error 0."""
     one = np.array(1.0)
     rng = np.random.default_rng(20_250)  # the update periods of the plant as it stands
     period = {"F": (1, 1), "M": (2, 5), "S": (10, 15)}
