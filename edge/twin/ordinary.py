@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 _PER_HOUR = (
     # kind, feed, median per hour
-    (FLAKE, 2, 0.8),
+    (FLAKE, 2, 1.0),
     (SPIKE, 0, 0.6),
     (DIP, 0, 0.25),
     (DIP, 1, 0.25),
     (DIP, 2, 0.15),
     (DIP, 3, 0.25),
 )
-_SPREAD = 0.8
+_SPREAD = 1.0
 """Standard deviation of the logarithm of a rate, from batch to batch."""
 _HUNTS_PER_HOUR = 0.35
 _HUNT_SIZE = 0.007

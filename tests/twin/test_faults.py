@@ -129,7 +129,9 @@ def test_core_leak_pulls_the_bias_down_in_proportion_to_the_core_share() -> None
 # Whole-batch features: healthy and defective batches with the same seeds.
 
 CASES = {"F01": "C07", "F02": "C01", "F03": "C03"}
-_SEEDS = range(1000, 1024)
+# Not used to choose any spread: the gate must hold out of sample. 64 pairs, because with 32 the
+# estimate of an AUC of 0.70 passes 0.75 by chance now and then; bench/twin_gates.py takes more.
+_SEEDS = range(90_000, 90_064)
 _T = np.arange(60) - 29.5
 
 
