@@ -21,7 +21,7 @@ from edge.runtime import report
 from edge.runtime.bundle import BundleRefused, LoadedBundle, RefusalKind, load_bundle
 from edge.runtime.clock import Clock
 from edge.runtime.infer import Engine, EngineRefused
-from edge.runtime.line import LineRunner
+from edge.runtime.line import RING, LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import open_ring
 from edge.runtime.status import StatusFile
@@ -103,7 +103,7 @@ class App:
         engine, refused = self._engine(line, bundle)
         if refused is not None:
             log.error("line %s: %s: %s", line.name, *refused)
-        ring = open_ring(directory / "rows.ring", tags, line.ring_rows, line.row_s)
+        ring = open_ring(directory / RING, tags, line.ring_rows, line.row_s)
         log.log(
             logging.INFO if ring.opened in ("new", "resumed") else logging.ERROR,
             "line %s: %s", line.name, ring.message,
@@ -116,7 +116,7 @@ class App:
             engine,
             refused,
             self._clock,
-            directory / "model.state.npz",
+            directory,
         )
 
     def _engine(

@@ -153,7 +153,8 @@ TABLE: Mapping[Condition, Row] = MappingProxyType({
     Condition.STORAGE_FAULT: Row(
         ne107=_M,
         cause="The disk refuses writing; rows or history are kept in memory only.",
-        action="Free space on the state directory's disk or replace it, then restart ncm-edge.",
+        action="Free space on the state directory's disk, or replace it; writing goes on by "
+        "itself.",
     ),
     Condition.RING_REPLACED: Row(
         ne107=_M, off_s=3600.0,

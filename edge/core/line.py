@@ -16,11 +16,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from edge.core import cam, conditions, drift, verdict
-from edge.core.batch import Batch, continuous, follow
+import numpy as np
+
+from edge.core import cam, conditions, drift, trim_advice, verdict
+from edge.core.batch import Batch, BatchState, continuous, follow
 from edge.core.conditions import Condition, Conditions, Text
 from edge.core.drift import Drift, DriftReference
 from edge.core.outputs import Decision, PlcState
@@ -130,6 +133,7 @@ class LineCore:
         self._rows_in_step = 0
         self._heartbeat: int | None = None
         self._heartbeat_s: float | None = None
+        self._first_s: float | None = None
 
     def observe(self, row: Row, context: Context) -> bool:
         """Take a row and its set-points; True when a model step is complete."""
@@ -192,6 +196,8 @@ class LineCore:
     def decide(self, around: Surroundings) -> Decision:
         """Everything block W shows this second."""
         setup, finding = self.setup, self.finding
+        if self._first_s is None:
+            self._first_s = around.now_s
         plc_age_s = self._plc_age(around)
         alive = plc_age_s is not None and plc_age_s <= setup.plc_timeout_s
         self._advise(around, alive)
@@ -231,18 +237,48 @@ class LineCore:
         )
         return self.desk.show(decision, around.now_s)
 
-    def resume(self, saved: Mapping[str, Any]) -> None:
-        """Take up a verdict saved before a restart; anything unfit is ignored."""
-        try:
+    def memory(self) -> dict[str, Any]:
+        """What a restart must not forget, as JSON values: batch, verdict, drift, trim books."""
+        found = self.finding
+        return {
+            "batch": asdict(self.batch),
+            "verdict": asdict(found.verdict),
+            "drift": {
+                "score": found.drift.score,
+                "steps": found.drift.steps,
+                "deviation_sq": found.drift.deviation_sq.tolist(),
+            },
+            "trim": trim_advice.to_plain(self.desk.advice),
+        }
+
+    def resume(self, saved: Mapping[str, Any], rows_in_step: int) -> None:
+        """Take up the `memory` of an earlier run; a part that does not fit starts anew.
+
+        `rows_in_step`: rows of the ring since the last model step, so that steps keep their places.
+        """
+        self._rows_in_step = rows_in_step % self.setup.step_rows
+        with suppress(KeyError, TypeError, ValueError):
+            self.batch = replace(
+                Batch(**saved["batch"]), state=BatchState(saved["batch"]["state"]), started=False
+            )
+        with suppress(KeyError, TypeError, ValueError):
+            old = saved["verdict"]
             self.finding.verdict = Verdict(
                 why=NoScore.WARMING_UP,
-                severity=int(saved["severity"]),
-                since_s=None if saved["since_s"] is None else float(saved["since_s"]),
-                ups=tuple(int(level) for level in saved["ups"]),
-                downs=tuple(int(level) for level in saved["downs"]),
+                severity=int(old["severity"]),
+                since_s=None if old["since_s"] is None else float(old["since_s"]),
+                ups=tuple(int(level) for level in old["ups"]),
+                downs=tuple(int(level) for level in old["downs"]),
             )
-        except (KeyError, TypeError, ValueError):
-            return
+        with suppress(KeyError, TypeError, ValueError):
+            old = saved["drift"]
+            self.finding.drift = Drift(
+                None if old["score"] is None else float(old["score"]),
+                int(old["steps"]),
+                np.array(old["deviation_sq"], np.float64),
+            )
+        with suppress(KeyError, TypeError, ValueError):
+            self.desk.advice = trim_advice.from_plain(saved["trim"])
 
     def _advise(self, around: Surroundings, alive: bool) -> None:
         finding = self.finding
@@ -282,7 +318,9 @@ class LineCore:
         """What the core itself sees this second, as rows of the conditions table."""
         setup, found = self.setup, self.finding.verdict
         control = around.plc.control if around.plc is not None else Control.NONE
-        silent = plc_age_s is None or plc_age_s > setup.plc_timeout_s
+        # A PLC that was never heard gets the same time to be found as one that falls silent.
+        unheard_s = around.now_s - (self._first_s or 0.0) if plc_age_s is None else plc_age_s
+        silent = unheard_s > setup.plc_timeout_s
         names = ", ".join(f"{s.component} {s.part}".strip() for s in self.finding.suspects[:1])
         rows = (
             (Condition.INPUT_BAD, found.why is NoScore.INPUT_BAD, ""),

@@ -78,6 +78,7 @@ class Ring:
         """Records found torn or misplaced at the resume."""
         self.seq = 0
         """Number of the newest row; 0 while the ring is empty."""
+        self._before_first = 0
         self._resume()
 
     @classmethod
@@ -149,6 +150,16 @@ class Ring:
         times = np.full(n, np.nan)
         times[found] = records["t_s"]
         return times
+
+    def take_over(self, other: Ring) -> None:
+        """Hold what `other` holds, numbers included. Raises ValueError for another layout."""
+        if other._records.shape != self._records.shape or other.tag_count != self.tag_count:
+            raise ValueError(
+                f"ring of {other.rows} rows x {other.tag_count} tags cannot move into one of "
+                f"{self.rows} x {self.tag_count}"
+            )
+        self._records[:] = other._records
+        self.seq, self._before_first = other.seq, other._before_first
 
     def clear(self) -> None:
         """Forget every row; the numbering starts again."""

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.config.types import Line
@@ -36,10 +36,13 @@ from edge.runtime.history import Steps, steps_between
 from edge.runtime.infer import Engine, InferenceFailed, State, StepOutputs
 from edge.runtime.poll import Context, Poller
 from edge.runtime.publish import Published, Publisher
-from edge.runtime.ringfile import RingFile
+from edge.runtime.ringfile import RingBusy, RingFile, open_empty
 
 log = logging.getLogger("ncm-edge")
 
+RING = "rows.ring"
+CHECKPOINT = "model.state.npz"
+"""Files in the state directory of a line."""
 CLOCK_STEP_S = 2.0
 """A wall clock that leaves the loop's by more than this within one row has stepped."""
 CLOCK_SHOWN_S = 600.0
@@ -78,8 +81,9 @@ class LineRunner:
         engine: Engine | None,
         refused: tuple[Condition, str] | None,
         clock: Clock,
-        checkpoint_path: Path,
+        directory: Path,
     ) -> None:
+        """`directory` holds the state of this line: ring file and checkpoint."""
         self.line, self.core, self.ring, self.engine = line, core, ring, engine
         self.drivers = drivers
         self.poller = Poller(line, drivers, clock)
@@ -94,14 +98,14 @@ class LineRunner:
         """SEQ_HEAD of the last block that was read back equal."""
         self._refused = refused
         self._clock = clock
-        self._checkpoint_path = checkpoint_path
+        self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
         self._steps: asyncio.Queue[_Step] = asyncio.Queue()
         self._state: State | None = None
         self._state_at: _StateAt | None = None
         self._decision = outputs.Decision()
         self._fresh = asyncio.Event()
         self._publish_fault: tuple[Condition, str] | None = None
-        self._storage_fault = ring.message if ring.opened == "memory" else ""
+        self._storage_fault = ""
         self._infer_fault = ""
         self._clock_offset_s: float | None = None
         self._clock_stepped_s: float | None = None
@@ -159,7 +163,7 @@ class LineRunner:
         self._state_at = _StateAt(
             int(found.extra.get("batch_id", 0)), found.batch_step, int(found.extra.get("seq", 0))
         )
-        self.core.resume(found.extra.get("verdict", {}))
+        self.core.resume(found.extra, ring.seq - self._state_at.seq)
         log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
 
     # Acquisition: one row, one decision.
@@ -223,8 +227,9 @@ class LineRunner:
             seen[self._refused[0]] = self._refused[1]
         if self._publish_fault is not None:
             seen[self._publish_fault[0]] = self._publish_fault[1]
-        if self._storage_fault:
-            seen[Condition.STORAGE_FAULT] = self._storage_fault
+        in_memory = self.ring.message if self.ring.opened == "memory" else ""
+        if in_memory or self._storage_fault:
+            seen[Condition.STORAGE_FAULT] = in_memory or self._storage_fault
         if self._infer_fault:
             seen[Condition.INFERENCE_FAILED] = self._infer_fault
         if self.ring.opened == "replaced" and now_s - self._started_s < CLOCK_SHOWN_S:
@@ -252,6 +257,10 @@ class LineRunner:
             step = await self._steps.get()
             result = await self._conclude(step)
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
+            if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
+                await self._checkpoint(step.t_s)
+            if self.ring.opened == "memory":
+                await self._leave_memory()
 
     async def _conclude(self, step: _Step) -> StepResult | NoScore:
         if self.engine is None:
@@ -277,7 +286,6 @@ class LineRunner:
         self._infer_fault = ""
         self._state = state
         self._state_at = _StateAt(batch.batch_id, batch.step + 1, step.last_seq)
-        await self._checkpoint(self.engine, step, state)
         return _result(found, step.steps, (loop.time() - started_s) * 1000.0)
 
     async def _caught_up(self, engine: Engine, step: _Step) -> State:
@@ -305,29 +313,42 @@ class LineRunner:
             )
         return state
 
-    async def _checkpoint(self, engine: Engine, step: _Step, state: State) -> None:
+    async def _checkpoint(self, t_s: float) -> None:
+        """Keep the model state and what was concluded from it, for a restart; `t_s` is its end."""
+        at = self._state_at
+        if self.engine is None or self._state is None or at is None:
+            return
         checkpoint = Checkpoint(
-            state=state,
-            batch_step=step.batch.step + 1,
-            t_s=step.t_s,
-            extra={
-                "batch_id": step.batch.batch_id,
-                "seq": step.last_seq,
-                "verdict": asdict(self.core.finding.verdict),
-            },
+            state=self._state,
+            batch_step=at.next_step,
+            t_s=t_s,
+            extra={"batch_id": at.batch_id, "seq": at.seq, **self.core.memory()},
         )
         fault = await asyncio.to_thread(
-            save_checkpoint, self._checkpoint_path, engine.bundle, checkpoint
+            save_checkpoint, self._checkpoint_path, self.engine.bundle, checkpoint
         )
         self.note_storage(fault)
 
     def note_storage(self, fault: str) -> None:
         """A write to disk failed ("" if it did not): acquisition and write-back go on."""
-        if self.ring.opened == "memory":
-            return
         if fault and not self._storage_fault:
             log.error("line %s: %s", self.line.name, fault)
         self._storage_fault = fault
+
+    async def _leave_memory(self) -> None:
+        """Once a model step, while the ring has no file: try to give it one."""
+        line = self.line
+        tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+        try:
+            held = await asyncio.to_thread(
+                open_empty, self._ring_path, tags, line.ring_rows, line.row_s
+            )
+        except (OSError, RingBusy) as error:
+            log.debug("line %s: ring stays in memory: %s", line.name, error)
+            return
+        held.ring.take_over(self.ring.ring)
+        self.ring = held
+        log.info("line %s: %s", line.name, held.message)
 
     # Exchange with the PLC.
 

@@ -9,6 +9,8 @@ File: one page of header (magic, version, shape, tag-list hash, CRC), then the r
     no room, no permission            -> "memory"    a ring in RAM; the message says why
     another process holds the file    -> RingBusy    two daemons must not share one ring
 
+A ring in memory gets its file later with `open_empty` and `Ring.take_over`, without a restart.
+
 The newest `KEEP_BAD` files set aside are kept; older ones are deleted, so that a configuration
 changed every day cannot fill the disk.
 """
@@ -99,16 +101,37 @@ def open_ring(path: Path, tags: Sequence[tuple[str, str]], rows: int, row_s: flo
         return _create(path, want, rows, len(tags), fault)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = f"free {_size(rows, len(tags)) / 1e6:.0f} MB there and restart"
+            remedy = f"free {_size(rows, len(tags)) / 1e6:.0f} MB there"
         else:
-            remedy = "make it writable for this user and restart"
+            remedy = "make it writable for this user"
         return RingFile(
             Ring.in_memory(rows, len(tags)),
             "memory",
-            f"ring file {path}: {error.strerror}; rows are kept in memory only and will not "
-            f"survive a restart; {remedy}",
+            f"ring file {path}: {error.strerror}; rows are kept in memory only until it can "
+            f"be written; {remedy}",
             None,
         )
+
+
+def open_empty(path: Path, tags: Sequence[tuple[str, str]], rows: int, row_s: float) -> RingFile:
+    """A new ring file for rows that are in memory so far; an older file is set aside.
+
+    Raises OSError while there is still no room or permission, RingBusy as `open_ring`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = _create(path.with_name(path.name + ".fresh"), _header(tags, rows, row_s), rows,
+                    len(tags), None)  # fmt: skip
+    try:
+        if path.exists():
+            _set_aside(path)
+        path.with_name(path.name + ".fresh").rename(path)
+    except OSError:
+        fresh.close()
+        path.with_name(path.name + ".fresh").unlink(missing_ok=True)
+        raise
+    fresh.path = path
+    fresh.message = f"ring file {path}: can be written again, the rows in memory were moved there"
+    return fresh
 
 
 def _header(tags: Sequence[tuple[str, str]], rows: int, row_s: float) -> bytes:

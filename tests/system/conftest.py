@@ -1,0 +1,26 @@
+"""Fixtures of the system tests: an appliance on free ports with its state in a folder of the test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge.config.types import Appliance
+from tests.line import CONFIG, appliance_of
+
+MakeAppliance = Callable[..., Appliance]
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Path:
+    """The shipped bundle of the demo line."""
+    return Path(os.environ.get("DEVB", CONFIG / "models" / "ncm-1"))
+
+
+@pytest.fixture
+def appliance(tmp_path: Path, free_port: Callable[[], int], bundle: Path) -> Appliance:
+    """One line with its bundle."""
+    return appliance_of(tmp_path, free_port, bundle=bundle)
