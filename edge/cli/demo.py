@@ -73,7 +73,7 @@ def run(config: Path, *, seed: int, fault: str, severity: int, speed: float, kee
         except (ConfigError, ValueError) as error:
             print(error, file=sys.stderr)
             return 2
-        line = _on_free_ports(appliance.lines[0])
+        line = on_free_ports(appliance.lines[0])
         demo = Demo(replace(appliance, lines=(line,)), line, scenario, keep=keep)
         return virtual_time.run(demo.play(), max_rate=speed)
 
@@ -249,7 +249,7 @@ async def _stop(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _on_free_ports(line: Line) -> Line:
+def on_free_ports(line: Line) -> Line:
     """The line with its loopback links on ports of their own, where the configured one is taken."""
     links: list[Link] = []
     for link in line.links:
