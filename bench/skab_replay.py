@@ -1,9 +1,9 @@
 """Replay SKAB, a real water-circulation rig with pump and valve faults, into the real daemon.
 
-For each file: its first 400 rows teach the reference (the benchmark's convention), the whole file is
+For each file: its first 400 rows teach the reference (the benchmark convention), the whole file is
 served row by row as a PLC over Modbus TCP, the daemon runs on it, and the defect flag is read each
 second from block W as the PLC holds it. Precision and recall are counted on the rows after the
-first 400, against the recording's own `anomaly` column. Thresholds come from the training part only.
+first 400, against the recording's own `anomaly` column. Thresholds come from the training part.
 
     python bench/skab_replay.py                       all 34 files, a table
     python bench/skab_replay.py valve1/0 other/9      some of them

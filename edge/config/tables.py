@@ -331,6 +331,9 @@ _ROLES = Section(
             doc="Measured ammonia water flow."),
         Key(name="temperature", kind="text", refers="tag", refers_unit="°C",
             doc="Reactor temperature."),
+        Key(name="ph_sp", kind="text", default=Need.OPTIONAL, refers="tag", refers_unit="pH",
+            doc="pH set-point in force; left out, the schedule's is used and an operator's change "
+            "of it goes unnoticed."),
         Key(name="hold_components", kind="texts", min_items=1, refers="component",
             doc="Components whose suspected defect holds the suggestion: at least those of the "
             "NaOH flow and of the pH probes."),

@@ -75,6 +75,8 @@ class TrimSettings:
     temperature: str
     hold_components: tuple[str, ...]
     """Component codes whose suspected defect holds the suggestion (NaOH path, pH probes)."""
+    ph_sp: str = ""
+    """pH set-point in force; "" takes the schedule's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ beside the row because it is no model input.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,6 +63,9 @@ class TrimDesk:
             minute = minute_of(
                 self._settings, (*self._tag_names, *names), values, quality, self._row_s
             )
+            set_point, good = self._rows[-1][1].get(self._settings.ph_sp, (0.0, Quality.BAD))
+            if good is Quality.GOOD:
+                guard = replace(guard, ph_sp=set_point)
         self._rows.clear()
         self.advice = self._advisor.minute(self.advice, minute, guard, now_s)
 
