@@ -42,17 +42,24 @@ RING_ROWS = 3600
 
 
 def appliance_of(
-    directory: Path, port: Callable[[], int], *, bundle: Path | None = None, names: int = 1
+    directory: Path,
+    port: Callable[[], int],
+    *,
+    bundle: Path | None = None,
+    names: int = 1,
+    warn_probability: float | None = None,
 ) -> Appliance:
     """The shipped demo line as `names` lines on ports of their own, its state in `directory`.
 
-    `bundle` replaces the shipped one. The ring is shortened: it is made anew in every test.
+    `bundle` and `warn_probability` replace what is shipped. The ring is shortened: it is made anew
+    in every test.
     """
     shipped = load(CONFIG, lines=("ncm-1",), state_dir=directory, runtime_dir=directory)
     line = shipped.lines[0]
-    if bundle is not None:
-        line = replace(line, model=replace(line.model, bundle=bundle))
-    line = replace(line, ring_rows=RING_ROWS)
+    model = replace(
+        line.model, bundle=bundle or line.model.bundle, warn_probability=warn_probability
+    )
+    line = replace(line, model=model, ring_rows=RING_ROWS)
     lines = tuple(_on_ports(replace(line, name=f"ncm-{n}"), port) for n in range(1, names + 1))
     return replace(shipped, lines=lines, provider="cpu")
 

@@ -120,7 +120,7 @@ class LineCore:
     def __init__(self, setup: LineSetup) -> None:
         self.setup = setup
         self.batch = Batch()
-        self.finding = Finding()
+        self.finding = self._no_finding()
         self.conditions = Conditions()
         self.texts: tuple[Text, ...] = ()
         self.bad: tuple[bool, ...] = (True,) * len(setup.tags)
@@ -134,6 +134,10 @@ class LineCore:
         self._heartbeat: int | None = None
         self._heartbeat_s: float | None = None
         self._first_s: float | None = None
+
+    def _no_finding(self, finished_s: float | None = None) -> Finding:
+        why = NoScore.NO_MODEL if self.setup.verdict is None else NoScore.WARMING_UP
+        return Finding(Verdict(why=why), finished_s=finished_s)
 
     def observe(self, row: Row, context: Context) -> bool:
         """Take a row and its set-points; True when a model step is complete."""
@@ -161,7 +165,7 @@ class LineCore:
         else:
             self.batch = continuous(self.batch)
         if self.batch.started:
-            self.finding = Finding(finished_s=self.finding.finished_s)
+            self.finding = self._no_finding(self.finding.finished_s)
         return self.batch
 
     def conclude(self, result: StepResult | NoScore, t_s: float, now_s: float) -> None:
@@ -251,16 +255,20 @@ class LineCore:
             "trim": trim_advice.to_plain(self.desk.advice),
         }
 
-    def resume(self, saved: Mapping[str, Any], rows_in_step: int) -> None:
+    def resume(self, saved: Mapping[str, Any], rows_since: int) -> None:
         """Take up the `memory` of an earlier run; a part that does not fit starts anew.
 
-        `rows_in_step`: rows of the ring since the last model step, so that steps keep their places.
+        `rows_since`: rows and gaps of the ring since the model step it was taken at, so that the
+        steps keep their places and the batch goes on counting over those that were missed.
         """
-        self._rows_in_step = rows_in_step % self.setup.step_rows
+        missed, self._rows_in_step = divmod(max(rows_since, 0), self.setup.step_rows)
         with suppress(KeyError, TypeError, ValueError):
-            self.batch = replace(
-                Batch(**saved["batch"]), state=BatchState(saved["batch"]["state"]), started=False
-            )
+            batch = Batch(**saved["batch"])
+            batch = replace(batch, state=BatchState(batch.state), started=False)
+            if batch.state is BatchState.RUNNING:
+                minutes = batch.minutes + missed * self.setup.step_s / 60.0
+                batch = replace(batch, step=batch.step + missed, minutes=minutes)
+            self.batch = batch
         with suppress(KeyError, TypeError, ValueError):
             old = saved["verdict"]
             self.finding.verdict = Verdict(

@@ -69,7 +69,8 @@ def save_checkpoint(path: Path, bundle: LoadedBundle, checkpoint: Checkpoint) ->
 def load_checkpoint(path: Path, bundle: LoadedBundle) -> Checkpoint | ColdStart:
     """Read the checkpoint if it belongs to this model and is whole."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because numpy leaves its own handle open on a damaged archive.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             meta = json.loads(archive[_META].tobytes().decode())
             state = {
                 item.name: np.asarray(archive[item.name], np.float32) for item in bundle.card.states

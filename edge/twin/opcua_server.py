@@ -9,6 +9,7 @@ client may write.
 from __future__ import annotations
 
 import datetime
+import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,7 +90,14 @@ class OpcUaServer:
 
     async def _build(self) -> Server:
         server = Server()
-        await server.init()
+        # 6,000 nodes are made here; collecting garbage in between doubles the time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            await server.init()
+        finally:
+            if collecting:
+                gc.enable()
         server.set_endpoint(self.link.url)
         server.set_server_name("NCM line (simulated)")
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])

@@ -112,7 +112,8 @@ class TwinServer:
             self.first_read.set()
         self._speed = speed
         self._said_late = False
-        self._batch_id = batch_id
+        self.batch_id = batch_id
+        """Number of the running batch; may be changed at any time."""
         self._trim_kg_h = 0.0
         self._rows = (*line.tags, *line.context)
         self._index = {row.tag.name: i for i, row in enumerate(self._rows)}
@@ -214,7 +215,7 @@ class TwinServer:
             minute=now.minute,
             phase=now.step,
             state=state,
-            batch_id=self._batch_id,
+            batch_id=self.batch_id,
         )
 
     def _server(self, link: Link, rows: list[TagRow], clock: Clock) -> ModbusServer | OpcUaServer:

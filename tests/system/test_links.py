@@ -60,9 +60,8 @@ def test_a_plc_absent_at_the_start_is_found_when_it_appears(
             assert set(rig.twin.block_w) == {0}
 
             await rig.twin.start_link("plc")
-            took_s = await rig.until(lambda: rig.runner.verified_seq > 0, RECOVER_S)
+            await rig.until(lambda: rig.runner.verified_seq > 0, RECOVER_S)
             assert qualities(rig, "plc") == {Quality.GOOD}
-            assert took_s <= RECOVER_S
             await rig.run(CLEAR_S)
             assert rig.raised() == {Condition.SIMULATION, Condition.WARMING_UP}
             assert rig.block().decision.ne107 is Ne107.CHECK_FUNCTION
@@ -92,8 +91,7 @@ def test_a_plc_that_dies_in_mid_batch_and_returns(appliance: Appliance, virtual:
             assert rig.runner.core.finding.verdict.valid  # a short gap costs no verdict
 
             await rig.twin.start_link("plc")
-            took_s = await rig.until(lambda: rig.twin.plc.panel.alive, RECOVER_S)
-            print(f"PLC back: believed again after {took_s} s")
+            await rig.until(lambda: rig.twin.plc.panel.alive, RECOVER_S)
             await rig.run(CLEAR_S)
             assert rig.raised() == {Condition.SIMULATION}
             seen = rig.block().decision
@@ -129,8 +127,7 @@ def test_a_plc_that_accepts_and_never_answers(appliance: Appliance, virtual: Vir
             assert_no_row_lost(rig, 30)
 
             rig.twin.hang_link("plc", hung=False)
-            took_s = await rig.until(lambda: qualities(rig, "plc") == {Quality.GOOD}, RECOVER_S)
-            print(f"silent PLC back: good rows after {took_s} s")
+            await rig.until(lambda: qualities(rig, "plc") == {Quality.GOOD}, RECOVER_S)
             await rig.run(CLEAR_S)
             assert Condition.LINK_DOWN not in rig.raised()
             assert rig.twin.plc.panel.alive
@@ -165,8 +162,7 @@ def test_an_opcua_server_gone_and_back_leaves_the_plc_untouched(
             assert Status.OUTPUT_VALID in block.decision.status
 
             await rig.twin.start_link("dcs")
-            took_s = await rig.until(lambda: qualities(rig, "dcs") == {Quality.GOOD}, RECOVER_S)
-            print(f"OPC UA server back: good rows after {took_s} s")
+            await rig.until(lambda: qualities(rig, "dcs") == {Quality.GOOD}, RECOVER_S)
             await rig.run(CLEAR_S)
             assert rig.raised() == {Condition.SIMULATION}
             assert_no_row_lost(rig, 90)
