@@ -13,6 +13,7 @@ from edge.app import App
 from edge.config.types import Appliance
 from edge.runtime.clock import SystemClock
 from edge.runtime.notify import Notifier
+from edge.runtime.ringfile import RingBusy
 
 log = logging.getLogger("ncm-edge")
 
@@ -36,7 +37,11 @@ def run(appliance: Appliance, *, verbose: bool = False) -> int:
 
 
 async def _serve(appliance: Appliance) -> int:
-    app = App(appliance, clock=SystemClock(), notifier=Notifier())
+    try:
+        app = App(appliance, clock=SystemClock(), notifier=Notifier())
+    except RingBusy as error:
+        log.error("%s", error)
+        return 1
     task = asyncio.create_task(app.run(), name="app")
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
