@@ -134,7 +134,13 @@ def fit_deviation(
     network.residual_map.zero_()
     network.residual_spread.fill_(1.0)
     network.smooth_spread.fill_(1.0)
-    means = [_normalised(network, b, references, recipe)[0][..., MEAN] for b in fitting]
+    unit = np.median([references[b.domain][1][..., MEAN].mean(axis=0) for b in fitting], axis=0)
+    network.residual_unit.copy_(torch.from_numpy(unit.astype(np.float32)))
+    means = []
+    for batch in fitting:
+        z, _, _ = _normalised(network, batch, references, recipe)
+        scale = tensors(batch, references[batch.domain], recipe)["scale"]
+        means.append(z[..., MEAN] * scale[..., MEAN] / network.residual_unit)
     z = torch.cat(means).double()
     z = z - z.mean(0)
     covariance = z.t() @ z / max(1, len(z) - 1)
@@ -149,9 +155,8 @@ def fit_deviation(
     smooth = []
     for batch in held:
         normal, _, residual = _normalised(network, batch, references, recipe)
-        zero = torch.zeros(1, 2 * P)
-        level, noise = network.smoothed(normal[None], residual[None], zero)[0].split(P, dim=-1)
-        smooth.append(torch.cat([level, noise], dim=-1)[0])
+        zero = torch.zeros(1, 4 * P)
+        smooth.append(network.smoothed(normal[None], residual[None], zero)[0][0])
     every = torch.cat(smooth)
     # Whole batches differ more than minutes do: the spread is taken where it is widest, in the
     # worst tenth of the batches rather than over all minutes alike.

@@ -11,12 +11,16 @@ What happens, in order:
 2. Residuals: what each tag's mean deviates beyond what the other tags' deviations explain
    (a linear map fitted on normal batches). A grade change moves many tags together and leaves
    small residuals; a leak after a flow meter does not.
-3. Deviation head, label-free: smoothed residuals and noise levels in units of their normal spread;
-   the mean of the k largest is the score.
-4. Classifier: an encoder shared by all tags plus a learned tag embedding, causal convolutions
+3. Averages: residuals and noise levels over a fast and a slow time constant. *Steady* is what both
+   agree on, the slow one clamped step by step first: a power dip of two seconds or a refill must
+   not shout for an hour. All in units of their own spread on normal batches.
+4. Deviation head, label-free: the mean of the k largest steady deviations is the score.
+5. Classifier: an encoder shared by all tags plus a learned tag embedding, causal convolutions
    along time with the tag axis kept, and a head that is linear per tag, so that
-   classifier = bias + GRU term + sum over tags of cam, exactly.
-5. Both heads are combined by three calibrated numbers.
+   classifier = bias + GRU term + sum over tags of cam, exactly. It sees deviations shrunk by a dead
+   zone: what every normal batch does too carries no news, and with few batches a network would
+   otherwise learn their small offsets by heart.
+6. Both heads are combined by three calibrated numbers.
 
 All pooling is an exponential average with a fixed time constant, not a cumulative mean: a process
 that never ends must be able to recover after a repair.
@@ -31,6 +35,10 @@ from torch import Tensor, nn
 
 OUTPUTS = ("logit", "severity", "cam", "deviation", "pooled", "classifier", "deviation_score")
 CLIP = 12.0
+DEAD_ZONE = 1.5
+"""Normal spreads below which a deviation is hidden from the classifier."""
+INPUTS = 6
+"""Per tag: fast and steady level and noise, the level of this step, the mask."""
 MEAN, STD, SLOPE, JUMP = 0, 1, 4, 5
 
 
@@ -44,10 +52,14 @@ class NetworkConfig:
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     gru_in: int = 32
     gru: int = 32
-    pool_steps: float = 30.0
+    pool_steps: float = 15.0
     """Time constant of the CAM and GRU pooling, model steps."""
-    deviation_steps: float = 20.0
-    """Time constant of the deviation smoothing, model steps."""
+    deviation_steps: float = 45.0
+    """Slow time constant of the deviation averages, model steps."""
+    fast_steps: float = 8.0
+    """Fast time constant, model steps."""
+    clamp: float = 8.0
+    """Largest |z| of one step that enters the slow averages."""
     top_k: int = 3
     """Tags averaged by the deviation score."""
 
@@ -65,7 +77,7 @@ class NetworkConfig:
             **convs,
             "gru": (self.gru,),
             "pool": (2 * self.tags + 2 + self.pooled,),
-            "smooth": (2 * self.tags,),
+            "smooth": (4 * self.tags,),
         }
 
 
@@ -84,10 +96,16 @@ def ema(x_BNQ: Tensor, state_BQ: Tensor, time_constant: float) -> tuple[Tensor, 
     return y_BNQ, y_BNQ[:, -1, :]
 
 
+def shrink(x: Tensor) -> Tensor:
+    """Dead zone, then a logarithm: sign(x) log(1 + max(|x| - DEAD_ZONE, 0))."""
+    return torch.sign(x) * torch.log1p((x.abs() - DEAD_ZONE).clamp(min=0.0))
+
+
 class Network(nn.Module):
     """See the file's head. `forward` is the graph's signature; the rest serves training."""
 
     residual_map: Tensor
+    residual_unit: Tensor
     residual_spread: Tensor
     smooth_spread: Tensor
     deviation_line: Tensor
@@ -96,15 +114,15 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        P, F, C = config.tags, config.features, config.channels
-        self.encoder = nn.Linear(F + 2, C)
+        P, C = config.tags, config.channels
+        self.encoder = nn.Linear(INPUTS, C)
         self.embedding = nn.Parameter(torch.randn(P, C) * 0.3)
         self.convs = nn.ModuleList(
             nn.Conv2d(C, C, (3, 1), dilation=(d, 1)) for d in config.dilations
         )
         self.head = nn.Parameter(torch.randn(P, C) * 0.01)
         self.severity_head = nn.Parameter(torch.randn(P, C) * 0.01)
-        self.gru_encoder = nn.Linear(2 * P, config.gru_in)
+        self.gru_encoder = nn.Linear(3 * P, config.gru_in)
         self.gru = nn.GRU(config.gru_in, config.gru, batch_first=True)
         self.gru_head = nn.Linear(config.gru, 2, bias=False)
         self.bias = nn.Parameter(torch.zeros(2))
@@ -112,8 +130,9 @@ class Network(nn.Module):
         self.severity_gaps = nn.Parameter(torch.zeros(2))
         # Fitted on normal operation or calibrated, never by gradient.
         self.register_buffer("residual_map", torch.zeros(P, P))
+        self.register_buffer("residual_unit", torch.ones(P))
         self.register_buffer("residual_spread", torch.ones(P))
-        self.register_buffer("smooth_spread", torch.ones(2 * P))
+        self.register_buffer("smooth_spread", torch.ones(4 * P))
         self.register_buffer("deviation_line", torch.tensor([1.0, 0.0]))
         self.register_buffer("fuse", torch.tensor([1.0, 0.0, 0.0]))
 
@@ -124,29 +143,34 @@ class Network(nn.Module):
         mask_BNP = (2.0 * valid_BNP).clamp(0.0, 1.0)
         z_BNPF = CLIP * torch.tanh((features_BNPF - loc_BNPF) / (scale_BNPF * CLIP))
         z_BNPF = z_BNPF * mask_BNP.unsqueeze(-1)
-        mean_BNP = z_BNPF[..., MEAN]
-        residual = mean_BNP - torch.matmul(mean_BNP, self.residual_map.t())
-        return z_BNPF, mask_BNP, residual * mask_BNP / self.residual_spread
+        mean_BNP, slot_BNP = z_BNPF[..., MEAN], scale_BNPF[..., MEAN] / self.residual_unit
+        # Relations between tags (a flow is the sum of two others) hold in engineering units, not
+        # in units of a spread that changes with the slot.
+        explained = torch.matmul(mean_BNP * slot_BNP, self.residual_map.t()) / slot_BNP
+        residual = (mean_BNP - explained) * mask_BNP / self.residual_spread
+        return z_BNPF, mask_BNP, CLIP * torch.tanh(residual / CLIP)
 
     def smoothed(
         self, z_BNPF: Tensor, residual_BNP: Tensor, smooth_BQ: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """([B,N,2P]: averaged residual, averaged noise level; next state)."""
+        """([B,N,4P]: fast level, fast noise, steady level, steady noise; next state)."""
+        config, P = self.config, self.config.tags
         noise_BNP = 0.5 * (z_BNPF[..., STD] + z_BNPF[..., JUMP])
         both = torch.cat([residual_BNP, noise_BNP], dim=-1)
-        return ema(both, smooth_BQ, self.config.deviation_steps)
+        fast, fast_next = ema(both, smooth_BQ[:, : 2 * P], config.fast_steps)
+        limited = both.clamp(-config.clamp, config.clamp)
+        slow, slow_next = ema(limited, smooth_BQ[:, 2 * P :], config.deviation_steps)
+        # What both averages agree on: the slow one alone would remember an event that is over.
+        same = (fast * slow > 0.0).to(slow.dtype)
+        steady = torch.sign(slow) * torch.minimum(slow.abs(), fast.abs()) * same
+        return torch.cat([fast, steady], dim=-1), torch.cat([fast_next, slow_next], dim=-1)
 
-    def deviations(
-        self, z_BNPF: Tensor, residual_BNP: Tensor, smooth_BQ: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(deviation [B,N,P] signed, score [B,N] before the logit, smooth_next)."""
+    def deviations(self, smooth_BNQ: Tensor) -> tuple[Tensor, Tensor]:
+        """(deviation [B,N,P] signed, score [B,N] before the logit) of normalised averages."""
         P = self.config.tags
-        smooth_BNQ, smooth_next = self.smoothed(z_BNPF, residual_BNP, smooth_BQ)
-        smooth_BNQ = smooth_BNQ / self.smooth_spread
-        level, noise = smooth_BNQ[..., :P], smooth_BNQ[..., P:]
+        level, noise = smooth_BNQ[..., 2 * P : 3 * P], smooth_BNQ[..., 3 * P :]
         deviation = torch.where(level.abs() >= noise.abs(), level, noise)
-        score = deviation.abs().topk(self.config.top_k, dim=-1).values.mean(dim=-1)
-        return deviation, score, smooth_next
+        return deviation, deviation.abs().topk(self.config.top_k, dim=-1).values.mean(dim=-1)
 
     def forward(
         self,
@@ -160,10 +184,14 @@ class Network(nn.Module):
         config, P = self.config, self.config.tags
         *conv_states, gru_state, pool_state, smooth_state = states
         z, mask, residual = self.normalise(features, valid, loc, scale)
-        deviation, score, smooth_next = self.deviations(z, residual, smooth_state)
+        smooth, smooth_next = self.smoothed(z, residual, smooth_state)
+        smooth = smooth / self.smooth_spread
+        deviation, score = self.deviations(smooth)
         deviation_logit = self.deviation_line[0] * (score - self.deviation_line[1])
 
-        x = torch.cat([z, residual.unsqueeze(-1), mask.unsqueeze(-1)], dim=-1)
+        news = shrink(smooth)
+        now = shrink(residual)
+        x = torch.stack([*news.split(P, dim=-1), now, mask], dim=-1)
         h_BNPC = torch.relu(self.encoder(x) + self.embedding) * mask.unsqueeze(-1)
         h = h_BNPC.permute(0, 3, 1, 2)
         next_states: list[Tensor] = []
@@ -175,12 +203,12 @@ class Network(nn.Module):
         cam_now = (h_BNPC * self.head).sum(-1)
         severity_now = (h_BNPC * self.severity_head).sum(-1)
 
-        g = torch.tanh(self.gru_encoder(torch.cat([z[..., MEAN], residual], dim=-1)))
+        g = torch.tanh(self.gru_encoder(torch.cat([news[..., 2 * P :], now], dim=-1)))
         gru_out, gru_next = self.gru(g, gru_state.unsqueeze(0))
         gru_terms = self.gru_head(gru_out)
 
-        now = torch.cat([cam_now, severity_now, gru_terms, h_BNPC.mean(dim=2), g], dim=-1)
-        pooled, pool_next = ema(now, pool_state, config.pool_steps)
+        each = torch.cat([cam_now, severity_now, gru_terms, h_BNPC.mean(dim=2), g], dim=-1)
+        pooled, pool_next = ema(each, pool_state, config.pool_steps)
         cam = pooled[..., :P]
         classifier = self.bias[0] + pooled[..., 2 * P] + cam.sum(-1)
         u = self.bias[1] + pooled[..., 2 * P + 1] + pooled[..., P : 2 * P].sum(-1)

@@ -100,7 +100,7 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> PaperResult:
     tags = len(dataset.line.tags)
     one, two = Model(tags), Model(tags)
     notes: dict[str, Any] = {}
-    with tqdm(total=4 * settings.iterations, desc="paper", disable=quiet) as bar:
+    with tqdm(total=4 * settings.iterations, desc="paper", disable=quiet or None) as bar:
         notes["phase1"] = _classify(one, xs, ys, recipe, draw, bar)
         notes["phase2"] = _classify(two, xt, yt, recipe, draw, bar)
         for phase in (3, 4):

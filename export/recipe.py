@@ -25,8 +25,10 @@ class NetworkSizes:
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     gru_in: int = 32
     gru: int = 32
-    pool_steps: float = 30.0
-    deviation_steps: float = 20.0
+    pool_steps: float = 15.0
+    deviation_steps: float = 45.0
+    fast_steps: float = 8.0
+    clamp: float = 8.0
     top_k: int = 3
 
 

@@ -101,6 +101,9 @@ def build_reference(
         near = range(max(0, slot - settings.neighbours), slot + settings.neighbours + 1)
         rows = [spreads[k] for k in near if k < slots and group[k] == group[slot]]
         scale[slot] = _quiet(np.nanquantile, np.concatenate(rows), ONE_SIGMA)
+        # Right after a set-point step one step of the slot is a ramp: its spread is the slot's own.
+        own = _quiet(np.nanquantile, spreads[slot], 0.9) / 1.645
+        scale[slot] = np.fmax(scale[slot], own)
 
     if settings.drift_factor > 0.0 and slot_steps == 0:
         widest = halves(features[0], valid[0]) if drift is None else drift

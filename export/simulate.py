@@ -30,14 +30,14 @@ class Plan:
     """How many batches of which kind."""
 
     seed: int = 1
-    source_normal: int = 24
-    source_defective: int = 48
-    target_normal: int = 40
-    target_defective: int = 16
-    held_normal: int = 30
-    held_defective: int = 16
-    test_normal: int = 24
-    test_defective: int = 48
+    source_normal: int = 40
+    source_defective: int = 153
+    target_normal: int = 80
+    target_defective: int = 34
+    held_normal: int = 60
+    held_defective: int = 34
+    test_normal: int = 40
+    test_defective: int = 51
     domain_seed: int = 0
     faults: tuple[str, ...] = ()
     """Empty: every fault the twin knows."""
@@ -98,7 +98,7 @@ def simulate_dataset(
     batches: list[Batch] = []
     made = twin_batches([scenario for scenario, _ in wanted], schedule)
     for (scenario, split), twin in tqdm(
-        zip(wanted, made), desc="simulating", unit="batch", total=len(wanted), disable=quiet
+        zip(wanted, made), desc="simulating", unit="batch", total=len(wanted), disable=quiet or None
     ):
         if twin.values.shape[1] != len(line.tags):
             raise ValueError(

@@ -72,6 +72,8 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
             gru=sizes.gru,
             pool_steps=sizes.pool_steps,
             deviation_steps=sizes.deviation_steps,
+            fast_steps=sizes.fast_steps,
+            clamp=sizes.clamp,
             top_k=min(sizes.top_k, tags),
         )
     )
@@ -129,7 +131,7 @@ def _fit_classifier(
     )
     pools = _pools(dataset, recipe)
     history = []
-    bar = tqdm(range(settings.iterations), desc="training", unit="step", disable=quiet)
+    bar = tqdm(range(settings.iterations), desc="training", unit="step", disable=quiet or None)
     for _ in bar:
         block, severity, source = _minibatch(pools, references, recipe, draw)
         states = network.zero_states(len(severity))
