@@ -33,6 +33,8 @@ from edge.twin.tag_table import TAGS
 
 EPOCH_S = 1_780_000_000.0
 """Wall time at the start of every demo, so that two runs print the same."""
+FAULT_START = 0.05
+"""Share of the batch that passes in good order, so that a trim is seen before the fault begins."""
 SHOW_MIN = 10
 AFTER_FLAG_MIN = 20
 LIMIT_MIN = 480
@@ -68,7 +70,11 @@ def run(config: Path, *, seed: int, fault: str, severity: int, speed: float, kee
             )
             healthy = fault.lower() == "none"
             scenario = Scenario(
-                seed=seed, fault=None if healthy else fault, severity=0 if healthy else severity
+                seed=seed,
+                fault=None if healthy else fault,
+                severity=0 if healthy else severity,
+                domain="target",
+                start_fraction=FAULT_START,
             )
         except (ConfigError, ValueError) as error:
             print(error, file=sys.stderr)
@@ -176,7 +182,10 @@ class Demo:
         what = self._scenario.active_fault or "no fault"
         if self._scenario.active_fault:
             what = f"fault {what} at severity {self._scenario.severity}"
-        print(f"SIMULATED plant: one batch of the digital twin, seed {self._scenario.seed}, {what}")
+        print(
+            f"SIMULATED plant: one batch of the digital twin after a repair (target domain), seed "
+            f"{self._scenario.seed}, {what}"
+        )
         for link in self._line.links:
             at = (
                 f"Modbus TCP {link.host}:{link.port}"
@@ -185,7 +194,11 @@ class Demo:
             )
             count = sum(row.source.link == link.name for row in self._line.tags)
             print(f"  link {link.name}: {at}, {count} tags")
-        print("  model: trained on simulated data, not for production\n")
+        print("  model: trained on simulated data, not for production")
+        print(
+            f"  operator: accepts a trim after {ACCEPT_S:.0f} s, and moves nothing by hand; a trim "
+            "withheld for a\n  suspected leak therefore lets the pH go, where a real operator acts\n"
+        )
 
     def _summary(self, server: TwinServer) -> int:
         story, scenario = self._story, self._scenario
