@@ -83,11 +83,15 @@ class Rig:
         *,
         scenario: Scenario = HEALTHY,
         operator: Operator | None = None,
+        plc: PlcBlock | None = None,
         start_minute: float = START_MIN,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.appliance = appliance
         self.clock = LoopClock(EPOCH_S)
+        """The appliance's wall clock."""
+        self.plant_clock = LoopClock(EPOCH_S)
+        """The plant's: source time stamps come from it."""
         self.app: App | None = None
         self._environ = environ or {}
         self._task: asyncio.Task[None] | None = None
@@ -98,8 +102,8 @@ class Rig:
                 TwinServer(
                     line,
                     LivePlant(scenario, line.schedule, start_minute=start_minute),
-                    PlcBlock(operator=operator),
-                    clock=self.clock,
+                    PlcBlock(operator=operator) if plc is None else plc,
+                    clock=self.plant_clock,
                     tag_names=[tag.name for tag in TAGS],
                 )
             )
@@ -116,6 +120,11 @@ class Rig:
         await self.stop_app()
         for twin in self.twins:
             await twin.close()
+
+    def step_both_clocks(self, seconds: float) -> None:
+        """A time server that plant and appliance share makes a jump."""
+        self.clock.step(seconds)
+        self.plant_clock.step(seconds)
 
     @property
     def twin(self) -> TwinServer:

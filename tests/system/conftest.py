@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import pytest
 from edge.config.types import Appliance
 from tests.line import CONFIG, appliance_of
 
+
 @pytest.fixture(scope="session")
 def bundle() -> Path:
     """The shipped bundle of the demo line."""
-    return Path(os.environ.get("DEVB", CONFIG / "models" / "ncm-1"))
+    return CONFIG / "models" / "ncm-1"
 
 
 @pytest.fixture
