@@ -14,9 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.core.ring import row_dtype
+from edge.core.ring import Ring, row_dtype
 from edge.core.tags import Quality, Row
-from edge.runtime.ringfile import HEADER_BYTES, KEEP_BAD, RingBusy, RingFile, open_ring
+from edge.runtime.ringfile import (
+    HEADER_BYTES,
+    KEEP_BAD,
+    RingBusy,
+    RingFile,
+    open_empty,
+    open_ring,
+)
 
 TAGS = tuple((f"TI-{i}.PV", "°C") for i in range(5))
 ROWS = 50
@@ -187,3 +194,33 @@ def test_no_room_falls_back_to_memory_and_leaves_nothing_behind(tmp_path: Path) 
 def test_a_path_that_cannot_be_used_falls_back_to_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "memory only" in use_memory(tmp_path / "file" / "line.ring").message
+
+
+def test_a_ring_in_memory_moves_into_its_file_later(tmp_path: Path) -> None:
+    path = tmp_path / "line.ring"
+    fill(path, 7)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    held = RingFile(Ring.in_memory(ROWS, len(TAGS)), "memory", "no room", None)
+    for number in range(1, 61):
+        held.ring.append(make_row(number))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            open_empty(path, TAGS, ROWS, 1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [found.name for found in tmp_path.iterdir()] == ["line.ring"]
+    fresh = open_empty(path, TAGS, ROWS, 1.0)
+    fresh.ring.take_over(held.ring)
+    assert fresh.path == path
+    assert fresh.ring.seq == 60
+    fresh.close()
+    again = open_ring(path, TAGS, ROWS, 1.0)
+    assert (again.opened, again.ring.seq, again.ring.count) == ("resumed", 60, 50)
+    assert again.ring.last(2)[0][:, 0].tolist() == [59.0, 60.0]
+    again.close()
+    older = open_ring(path.with_name("line.ring.bad-1"), TAGS, ROWS, 1.0)
+    assert older.ring.seq == 7  # the rows that were there before are kept
+    older.close()
+    with pytest.raises(ValueError, match="cannot move into one of 60 x 5"):
+        Ring.in_memory(60, 5).take_over(held.ring)
