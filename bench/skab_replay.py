@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import csv
 import gzip
-import logging
 import sys
 import tempfile
 from collections import defaultdict
@@ -28,6 +27,7 @@ from pathlib import Path
 
 from edge.app import App
 from edge.cli.demo import on_free_ports
+from edge.cli.quiet import quiet
 from edge.config.load import load
 from edge.config.types import Appliance
 from edge.core.outputs import BlockError, decode_block_w
@@ -135,8 +135,6 @@ def score(flags: list[bool | None], truth: list[bool]) -> Score:
 
 def run(names: list[str], data: Path) -> dict[str, Score]:
     """Train once, then replay every file named; file -> score."""
-    for logger in ("ncm-edge", "asyncua", "pymodbus"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
     truth = labels(data)
     scores: dict[str, Score] = {}
     with tempfile.TemporaryDirectory(prefix="skab-") as scratch:
@@ -182,7 +180,8 @@ def main() -> int:
         return 2
     print("SKAB, recorded data; flags read from block W after a replay over Modbus TCP")
     print(f"{'file':14} {'precision':>10} {'recall':>8} {'false alarm':>12} {'rows no output':>15}")
-    scores = run(names, options.data)
+    with quiet("ncm-edge", "asyncua", "pymodbus"):
+        scores = run(names, options.data)
     total = sum(scores.values(), Score(0, 0, 0, 0, 0))
     print(row("all", total))
     f1 = 2 * total.true / max(2 * total.true + total.false + total.missed, 1)

@@ -134,13 +134,7 @@ def fit_deviation(
     network.residual_map.zero_()
     network.residual_spread.fill_(1.0)
     network.smooth_spread.fill_(1.0)
-    unit = np.median([references[b.domain][1][..., MEAN].mean(axis=0) for b in fitting], axis=0)
-    network.residual_unit.copy_(torch.from_numpy(unit.astype(np.float32)))
-    means = []
-    for batch in fitting:
-        z, _, _ = _normalised(network, batch, references, recipe)
-        scale = tensors(batch, references[batch.domain], recipe)["scale"]
-        means.append(z[..., MEAN] * scale[..., MEAN] / network.residual_unit)
+    means = [_normalised(network, b, references, recipe)[0][..., MEAN] for b in fitting]
     z = torch.cat(means).double()
     z = z - z.mean(0)
     covariance = z.t() @ z / max(1, len(z) - 1)

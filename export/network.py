@@ -59,7 +59,7 @@ class NetworkConfig:
     fast_steps: float = 8.0
     """Fast time constant, model steps."""
     clamp: float = 8.0
-    """Largest |z| of one step that enters the slow averages."""
+    """Largest |z| of one step that enters the slow averages; half of it for the noise level."""
     top_k: int = 3
     """Tags averaged by the deviation score."""
 
@@ -105,7 +105,6 @@ class Network(nn.Module):
     """See the file's head. `forward` is the graph's signature; the rest serves training."""
 
     residual_map: Tensor
-    residual_unit: Tensor
     residual_spread: Tensor
     smooth_spread: Tensor
     deviation_line: Tensor
@@ -130,7 +129,6 @@ class Network(nn.Module):
         self.severity_gaps = nn.Parameter(torch.zeros(2))
         # Fitted on normal operation or calibrated, never by gradient.
         self.register_buffer("residual_map", torch.zeros(P, P))
-        self.register_buffer("residual_unit", torch.ones(P))
         self.register_buffer("residual_spread", torch.ones(P))
         self.register_buffer("smooth_spread", torch.ones(4 * P))
         self.register_buffer("deviation_line", torch.tensor([1.0, 0.0]))
@@ -143,12 +141,9 @@ class Network(nn.Module):
         mask_BNP = (2.0 * valid_BNP).clamp(0.0, 1.0)
         z_BNPF = CLIP * torch.tanh((features_BNPF - loc_BNPF) / (scale_BNPF * CLIP))
         z_BNPF = z_BNPF * mask_BNP.unsqueeze(-1)
-        mean_BNP, slot_BNP = z_BNPF[..., MEAN], scale_BNPF[..., MEAN] / self.residual_unit
-        # Relations between tags (a flow is the sum of two others) hold in engineering units, not
-        # in units of a spread that changes with the slot.
-        explained = torch.matmul(mean_BNP * slot_BNP, self.residual_map.t()) / slot_BNP
-        residual = (mean_BNP - explained) * mask_BNP / self.residual_spread
-        return z_BNPF, mask_BNP, CLIP * torch.tanh(residual / CLIP)
+        mean_BNP = z_BNPF[..., MEAN]
+        residual = mean_BNP - torch.matmul(mean_BNP, self.residual_map.t())
+        return z_BNPF, mask_BNP, residual * mask_BNP / self.residual_spread
 
     def smoothed(
         self, z_BNPF: Tensor, residual_BNP: Tensor, smooth_BQ: Tensor
@@ -158,7 +153,9 @@ class Network(nn.Module):
         noise_BNP = 0.5 * (z_BNPF[..., STD] + z_BNPF[..., JUMP])
         both = torch.cat([residual_BNP, noise_BNP], dim=-1)
         fast, fast_next = ema(both, smooth_BQ[:, : 2 * P], config.fast_steps)
-        limited = both.clamp(-config.clamp, config.clamp)
+        limit = torch.ones(2 * P, device=both.device) * config.clamp
+        limit[P:] /= 2.0
+        limited = torch.minimum(torch.maximum(both, -limit), limit)
         slow, slow_next = ema(limited, smooth_BQ[:, 2 * P :], config.deviation_steps)
         # What both averages agree on: the slow one alone would remember an event that is over.
         same = (fast * slow > 0.0).to(slow.dtype)

@@ -30,9 +30,9 @@ class Plan:
     """How many batches of which kind."""
 
     seed: int = 1
-    source_normal: int = 40
-    source_defective: int = 153
-    target_normal: int = 80
+    source_normal: int = 24
+    source_defective: int = 68
+    target_normal: int = 60
     target_defective: int = 34
     held_normal: int = 60
     held_defective: int = 34

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge.app import App
+from edge.cli.quiet import quiet
 from edge.cli.serve import panel_text
 from edge.config.load import ConfigError, load
 from edge.config.types import Appliance, Line, Link, ModbusLink
@@ -60,10 +60,7 @@ def run(config: Path, *, seed: int, fault: str, severity: int, speed: float, kee
     With a fault it must flag it, name the true component first and have the flag read back from the
     PLC; without one (`--fault none`) it must stay silent.
     """
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    for name in ("asyncua", "pymodbus", "ncm-edge"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="ncm-edge-demo-") as scratch:
+    with quiet("asyncua", "pymodbus", "ncm-edge"), tempfile.TemporaryDirectory(prefix="ncm-edge-demo-") as scratch:
         try:
             appliance = load(
                 config, lines=("ncm-1",), state_dir=Path(scratch), runtime_dir=Path(scratch)

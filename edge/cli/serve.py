@@ -4,11 +4,11 @@ commissioning, demonstrations and tests of an appliance that runs as its own pro
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from edge.cli.quiet import quiet
 from edge.config.types import Appliance, Line, ModbusLink
 from edge.core.registers import Ne107, Status
 from edge.twin.operator import AcceptAfter
@@ -144,9 +144,6 @@ def _serve(
     play: _Play,
     tag_names: list[str] | None = None,
 ) -> int:
-    for name in ("asyncua", "pymodbus"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
     async def main() -> None:
         async with TwinServer(line, plant, plc, tag_names=tag_names, speed=speed) as server:
             for link in line.links:
@@ -155,7 +152,8 @@ def _serve(
             await play(server, _Reporter(line))
 
     try:
-        asyncio.run(main())
+        with quiet("asyncua", "pymodbus"):
+            asyncio.run(main())
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, OSError) else USER_MISTAKE

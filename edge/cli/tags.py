@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from edge import drivers
+from edge.cli.quiet import quiet
 from edge.config.types import Appliance, Line, ModbusLink, ModbusSource, TagRow
 from edge.core import codec
 from edge.core.quality import Judge
@@ -139,9 +139,8 @@ def run(
 ) -> int:
     """Print the table, again every second with `watch`. Returns 0 if every tag is good, else 1."""
     # The table says what the libraries and the drivers would log.
-    for name in ("asyncua", "pymodbus", "edge"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    return asyncio.run(show(appliance, errors=errors, watch=watch, as_json=as_json))
+    with quiet("asyncua", "pymodbus", "edge"):
+        return asyncio.run(show(appliance, errors=errors, watch=watch, as_json=as_json))
 
 
 async def show(

@@ -96,9 +96,11 @@ def test_ready_watchdog_and_a_clean_stop_without_any_plc(
     with daemon(config, tmp_path, manager) as process:
         assert manager.wait("READY=1")
         assert manager.wait("WATCHDOG=1"), "a dead PLC is no reason to be restarted"
-        status = manager.wait("STATUS=")
+        # A link may be down for a few seconds before that is a condition.
+        status: str | None = "STATUS="
+        while status is not None and "failure" not in status:
+            status = manager.wait("STATUS=")
         assert status is not None
-        assert "failure" in status
         document = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))
         assert document["lines"][0]["ne107"] == 1
         said = subprocess.run(
