@@ -118,7 +118,8 @@ def test_a_plc_that_accepts_and_never_answers(appliance: Appliance, virtual: Vir
             before = rig.runner.cycles
             rig.twin.hang_link("plc")
             await rig.run(30)
-            assert rig.runner.cycles == before + 30
+            # A row that waits for a silent link is delivered at the end of its slot.
+            assert before + 29 <= rig.runner.cycles <= before + 30
             assert qualities(rig, "plc") == {Quality.BAD}
             assert reasons(rig, "plc") <= {Reason.TIMEOUT, Reason.NOT_CONNECTED, Reason.MISSED}
             assert qualities(rig, "dcs") == {Quality.GOOD}
