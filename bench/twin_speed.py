@@ -100,8 +100,10 @@ def main() -> None:
             )
     base_s = cpu_s(lambda: baseline(1, steps))
     spent_s = cpu_s(lambda: rows(8))
-    print(f"{'batches of 64,800 x 51':32} {8:5d} {spent_s:8.2f} {1e3 * spent_s / 8:9.1f} "
-          f"{spent_s / base_s:10.2f}")
+    print(
+        f"{'batches of 64,800 x 51':32} {8:5d} {spent_s:8.2f} {1e3 * spent_s / 8:9.1f} "
+        f"{spent_s / base_s:10.2f}"
+    )
     spent_s = cpu_s(lambda: live(7200))
     print(f"live plant: {1e3 * spent_s / 7200:.3f} ms per plant second")
 

@@ -60,7 +60,10 @@ def run(config: Path, *, seed: int, fault: str, severity: int, speed: float, kee
     With a fault it must flag it, name the true component first and have the flag read back from the
     PLC; without one (`--fault none`) it must stay silent.
     """
-    with quiet("asyncua", "pymodbus", "ncm-edge"), tempfile.TemporaryDirectory(prefix="ncm-edge-demo-") as scratch:
+    with (
+        quiet("asyncua", "pymodbus", "ncm-edge"),
+        tempfile.TemporaryDirectory(prefix="ncm-edge-demo-") as scratch,
+    ):
         try:
             appliance = load(
                 config, lines=("ncm-1",), state_dir=Path(scratch), runtime_dir=Path(scratch)
@@ -194,7 +197,7 @@ class Demo:
         print("  model: trained on simulated data, not for production")
         print(
             f"  operator: accepts a trim after {ACCEPT_S:.0f} s, and moves nothing by hand; a trim "
-            "withheld for a\n  suspected leak therefore lets the pH go, where a real operator acts\n"
+            "withheld for a\n  suspected leak therefore lets the pH go, where an operator acts\n"
         )
 
     def _summary(self, server: TwinServer) -> int:

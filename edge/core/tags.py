@@ -25,7 +25,7 @@ class Quality(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why a process value is not GOOD. Stored beside the quality, shown on the commissioning table."""
+    """Why a process value is not GOOD; kept beside the quality, shown by `ncm-edge tags`."""
 
     NONE = 0
     NOT_CONNECTED = 1
@@ -74,7 +74,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All process values of one line for one second. Arrays are indexed like the line's tag table."""
+    """All process values of one line for one second, arrays indexed like the line's tag table."""
 
     t_s: float
     """Wall-clock start of the slot, epoch seconds UTC."""
