@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,13 +31,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console script; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
-        return int(options.function(options))
+        code = int(options.function(options))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # `ncm-edge tags | head` closes our output early; that is no fault of anybody.
-        sys.stderr.close()
+        # `ncm-edge tags | head` closes our output early; that is no fault of anybody. What is
+        # still in the buffer must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,11 +53,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ncm-edge {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    site = argparse.ArgumentParser(add_help=False)
-    site.add_argument(
+    place = argparse.ArgumentParser(add_help=False)
+    place.add_argument(
         "--config", type=Path, default=DEFAULT_CONFIG, metavar="DIR",
         help="configuration directory (default: %(default)s)",
     )  # fmt: skip
+    site = argparse.ArgumentParser(add_help=False, parents=[place])
     site.add_argument(
         "--line", action="append", metavar="NAME",
         help="only this line; may be repeated (default: the lines of appliance.toml)",
@@ -69,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(function=_run)
 
     demo = commands.add_parser(
-        "demo", parents=[site], help="the appliance at work on the digital twin",
+        "demo", parents=[place], help="the appliance at work on the digital twin",
         description="Starts the simulated line on real Modbus TCP and OPC UA servers on loopback, "
         "runs the daemon on it in accelerated time, and reads the flags back from the PLC.",
     )  # fmt: skip
@@ -82,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         "--severity", type=int, choices=(1, 2, 3), default=3, help="D-3 is 1, D-1 is 3"
     )
     demo.add_argument(
-        "--speed", type=float, default=600.0, help="at most this many times real time"
+        "--speed", type=_rate, default=600.0, help="at most this many times real time"
     )
     demo.set_defaults(function=_demo)
 
@@ -108,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         "--where", metavar="COLUMN=VALUE", help="only rows with this value, e.g. file=valve1/0"
     )
     replay.add_argument(
-        "--speed", type=float, default=1.0, help="rows per second (default: %(default)s)"
+        "--speed", type=_rate, default=1.0, help="rows per second (default: %(default)s)"
     )
     replay.set_defaults(function=_replay)
 
@@ -120,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         "--fault", default="none", help="fault id of the library, e.g. F03 (default: none)"
     )
     twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
-    twin.add_argument("--speed", type=float, default=1.0, help="plant seconds per second")
+    twin.add_argument("--speed", type=_rate, default=1.0, help="plant seconds per second")
     twin.set_defaults(function=_twin)
 
     status = commands.add_parser(
@@ -135,6 +141,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     status.set_defaults(function=_status)
     return parser
+
+
+def _rate(text: str) -> float:
+    """A speed factor: any finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0, e.g. 60")
+    return value
 
 
 # Each function imports what it needs: `ncm-edge check` must answer on a box without a runtime.
@@ -204,7 +221,7 @@ def _status(options: argparse.Namespace) -> int:
 
     runtime_dir = options.runtime or _load(options).runtime_dir
     while True:
-        code = status.run(runtime_dir, as_json=options.json)
+        code = status.run(runtime_dir, as_json=options.json, only=tuple(options.line or ()))
         if not options.watch:
             return code
         time.sleep(1.0)

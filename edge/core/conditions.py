@@ -81,7 +81,7 @@ TABLE: Mapping[Condition, Row] = MappingProxyType({
     Condition.INPUT_BAD: Row(
         ne107=_F, alarm=Alarm.BAD_INPUT, on_s=30.0, off_s=30.0,
         cause="Too few good process values for a verdict.",
-        action="Open `ncm-edge tags --bad` and check the instruments it lists.",
+        action="Open `ncm-edge tags --errors` and check the instruments it lists.",
     ),
     Condition.ACQUISITION_DEAD: Row(
         ne107=_F, alarm=Alarm.ADVISOR_FAILED, off_s=5.0,

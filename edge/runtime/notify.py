@@ -47,10 +47,11 @@ class Notifier:
         if not self._address:
             return
         flags = socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)
-        with socket.socket(socket.AF_UNIX, flags) as sock:
-            sock.setblocking(False)
-            try:
+        try:
+            with socket.socket(socket.AF_UNIX, flags) as sock:
+                sock.setblocking(False)
                 sock.sendto(message.encode("utf-8", "replace"), self._address)
-            except OSError:
-                # A full or vanished socket costs one ping; the next cycle sends another.
-                return
+        except OSError:
+            # A full or vanished socket, or no file descriptor left, costs one ping; the next
+            # cycle sends another.
+            return

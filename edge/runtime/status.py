@@ -6,6 +6,7 @@ daemon, so a slow reader can never delay the control loop.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -27,16 +28,21 @@ class StatusFile:
         """Replace the file; returns "" or the reason why it could not be replaced."""
         try:
             text = json.dumps(_plain(document), ensure_ascii=False)
-            self._temporary.write_text(text, encoding="utf-8")
+            # A lone surrogate (a server's undecodable text) becomes its JSON escape.
+            self._temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(self._temporary, self.path)  # noqa: PTH105 - the atomic call, by its name
         except OSError as error:
             return f"{self.path}: {error.strerror or error}"
         return ""
 
     def remove(self) -> None:
-        """Take the file away at a clean stop, so that nobody reads a dead daemon's words."""
+        """Take the file away at a clean stop, so that nobody reads a dead daemon's words.
+
+        Where that is impossible (the directory is gone, or was never one) the stop goes on.
+        """
         for path in (self.path, self._temporary):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def read(directory: Path) -> dict[str, Any]:
