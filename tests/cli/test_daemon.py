@@ -121,6 +121,7 @@ def test_a_hung_daemon_no_longer_feeds_the_watchdog(
     with daemon(config, tmp_path, manager) as process:
         assert manager.wait("WATCHDOG=1")
         process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)  # it has stopped, not only been asked to
         manager.drain()
         assert manager.wait("WATCHDOG=1", timeout_s=2.5) is None
         process.send_signal(signal.SIGCONT)
