@@ -84,8 +84,8 @@ def render(document: dict[str, Any]) -> list[str]:
             f"  verdict    {verdict['text']}",
         ]
         out += [
-            f"             {suspect['component']} {suspect['name']} ({suspect['part']})"
-            f"  score {suspect['score']:.2f}"
+            f"             {suspect['component']} {suspect['name']}"
+            f"{suspect['part'] and ' (' + suspect['part'] + ')'}  score {suspect['score']:.2f}"
             for suspect in verdict["suspects"]
         ]
         out += [f"  NaOH trim  {trim['text']}", f"  data       {line['data_text']}"]

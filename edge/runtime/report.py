@@ -103,13 +103,13 @@ def trim_text(core: LineCore) -> str:
     match advice.outcome:
         case Offered() as offer:
             return (
-                f"{advice.state.name.lower()} #{offer.seq}: {offer.trim_kg_h:+.1f} kg/h on "
+                f"{_words(advice.state.name)} #{offer.seq}: {offer.trim_kg_h:+.1f} kg/h on "
                 f"{offer.base_kg_h:.1f} kg/h, predicted pH {offer.predicted_ph:.2f}"
             )
         case Held(reason):
             return f"held: {_words(reason.name)}"
         case Expired(seq, reason):
-            return f"#{seq} {advice.state.name.lower()}: {_words(reason.name)}"
+            return f"#{seq} {_words(advice.state.name)}: {_words(reason.name)}"
 
 
 def _words(name: str) -> str:

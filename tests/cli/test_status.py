@@ -1,4 +1,4 @@
-"""`ncm-edge status`: silence, old news and foreign files are failures, everything else is NE 107."""
+"""`ncm-edge status`: silence, old news and foreign files are failures; all else is NE 107."""
 
 from __future__ import annotations
 
