@@ -134,6 +134,7 @@ class LineCore:
         self._heartbeat: int | None = None
         self._heartbeat_s: float | None = None
         self._first_s: float | None = None
+        self._concluded_s: float | None = None
 
     def _no_finding(self, finished_s: float | None = None) -> Finding:
         why = NoScore.NO_MODEL if self.setup.verdict is None else NoScore.WARMING_UP
@@ -171,6 +172,7 @@ class LineCore:
     def conclude(self, result: StepResult | NoScore, t_s: float, now_s: float) -> None:
         """A model step is finished; `t_s` is its end, epoch seconds, `now_s` monotonic."""
         setup, finding = self.setup, self.finding
+        self._concluded_s = now_s
         if setup.verdict is None:
             result = NoScore.NO_MODEL
         if isinstance(result, NoScore):
@@ -312,6 +314,11 @@ class LineCore:
         finished_s = self.finding.finished_s
         return finished_s is None or now_s - finished_s > STALE_STEPS * self.setup.step_s
 
+    def _stuck(self, now_s: float) -> bool:
+        """Model steps come due and none is concluded, not even with a reason: inference hangs."""
+        last_s = self._first_s if self._concluded_s is None else self._concluded_s
+        return last_s is not None and now_s - last_s > (STALE_STEPS + 1) * self.setup.step_s
+
     def _drift_share(self) -> float | None:
         score, limit = self.finding.drift.score, self.setup.drift_limit
         return None if score is None or limit <= 0 else score / limit
@@ -332,6 +339,7 @@ class LineCore:
         names = ", ".join(f"{s.component} {s.part}".strip() for s in self.finding.suspects[:1])
         rows = (
             (Condition.INPUT_BAD, found.why is NoScore.INPUT_BAD, ""),
+            (Condition.INFERENCE_FAILED, self._stuck(around.now_s), "no model step was finished"),
             (Condition.WARMING_UP, around.model_loaded and found.why is NoScore.WARMING_UP, ""),
             (Condition.DRIFT, drift_share is not None and drift_share > 1.0, self._moved()),
             (Condition.DEFECT_WARNING, valid and found.severity in (1, 2), names),

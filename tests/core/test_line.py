@@ -13,7 +13,7 @@ from edge.core.batch import BatchState
 from edge.core.drift import DriftReference
 from edge.core.line import LineCore, LineSetup, StepResult, Surroundings
 from edge.core.outputs import PlcState
-from edge.core.registers import Control, PackML
+from edge.core.registers import Control, Ne107, PackML, Status
 from edge.core.tags import Quality, Row, Tag
 from edge.core.topology import Component, Topology
 from edge.core.verdict import NoScore, StepScore, VerdictSettings
@@ -149,3 +149,18 @@ def test_a_plc_never_heard_gets_the_time_of_one_that_falls_silent() -> None:
         )
         silent.append("PLC heartbeat lost" in core.conditions.raised)
     assert silent == [False] * 6 + [True] * 2
+
+
+def test_a_verdict_that_stands_still_becomes_invalid_and_then_a_failure() -> None:
+    core = flagged()
+    seen = []
+    for age_s in (0.0, 29.0, 31.0, 41.0):  # the model step of this line takes 10 s
+        decision = core.decide(
+            Surroundings(
+                now_s=7.0 + age_s, plc=plc(11), seen={}, buffer_fill=0.0, model_loaded=True
+            )
+        )
+        valid = bool(decision.status & Status.OUTPUT_VALID)
+        seen.append((valid, decision.severity, "inference failed" in core.conditions.raised))
+    assert seen == [(True, 2, False), (True, 2, False), (False, None, False), (False, None, True)]
+    assert decision.ne107 is Ne107.FAILURE
