@@ -298,7 +298,10 @@ class LineCore:
                 batch=self.batch,
                 plc=around.plc,
                 plc_alive=alive,
-                verdict=finding.verdict,
+                # A verdict that has gone stale guards nothing, whatever it once said.
+                verdict=replace(finding.verdict, valid=False)
+                if self._stale(around.now_s)
+                else finding.verdict,
                 suspects=finding.suspects,
                 drift=Condition.DRIFT in self.conditions.raised,
             )

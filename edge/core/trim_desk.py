@@ -39,6 +39,7 @@ class TrimDesk:
         self._tag_names = tag_names
         self._row_s = row_s
         self._rows: list[tuple[Row, Context]] = []
+        self._ph_sp: float | None = None
 
     def observe(self, row: Row, context: Context) -> bool:
         """Take a row and its set-points; True when a minute is complete."""
@@ -63,9 +64,13 @@ class TrimDesk:
             minute = minute_of(
                 self._settings, (*self._tag_names, *names), values, quality, self._row_s
             )
-            set_point, good = self._rows[-1][1].get(self._settings.ph_sp, (0.0, Quality.BAD))
-            if good is Quality.GOOD:
-                guard = replace(guard, ph_sp=set_point)
+            for _, context in self._rows:
+                set_point, quality_sp = context.get(self._settings.ph_sp, (0.0, Quality.BAD))
+                if quality_sp is Quality.GOOD:
+                    self._ph_sp = set_point
+            # A set-point that cannot be read has not changed: the last one read stands. Falling
+            # back to the schedule's would look like an operator's change and end a leak hold.
+            guard = replace(guard, ph_sp=self._ph_sp)
         self._rows.clear()
         self.advice = self._advisor.minute(self.advice, minute, guard, now_s)
 

@@ -19,6 +19,10 @@ from edge.core.tags import FloatArray
 from edge.runtime.bundle import LoadedBundle
 
 _META = "__meta__"
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, RuntimeError,
+)  # fmt: skip
+"""What a damaged archive raises; RuntimeError for a flipped compression or encryption bit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +83,7 @@ def load_checkpoint(path: Path, bundle: LoadedBundle) -> Checkpoint | ColdStart:
         model = meta["model_sha256"]
     except FileNotFoundError:
         return ColdStart("no checkpoint")
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         return ColdStart(f"{path}: checkpoint is damaged ({type(error).__name__}: {error})")
     if model != bundle.model_sha256:
         return ColdStart(f"{path}: checkpoint belongs to another model")

@@ -271,10 +271,10 @@ class LineRunner:
             if self._state_at is not None:
                 self._state_at = replace(self._state_at, seq=step.last_seq)
             return NoScore.NO_BATCH
-        state = await self._caught_up(self.engine, step)
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         try:
+            state = await self._caught_up(self.engine, step)
             found, state = await asyncio.to_thread(
                 self.engine.run_blocks, state, step.steps.features, step.steps.valid, batch.step
             )
@@ -307,10 +307,10 @@ class LineRunner:
         if not count:
             return state
         log.info("line %s: replaying %d model steps from the ring", self.line.name, count)
-        with contextlib.suppress(InferenceFailed):
-            _, state = await asyncio.to_thread(
-                engine.run_blocks, state, steps.features, steps.valid, max(batch.step - count, 0)
-            )
+        # A replay that fails fails the step: a state without its history must not give a verdict.
+        _, state = await asyncio.to_thread(
+            engine.run_blocks, state, steps.features, steps.valid, max(batch.step - count, 0)
+        )
         return state
 
     async def _checkpoint(self, t_s: float) -> None:
