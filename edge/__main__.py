@@ -35,9 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except (BrokenPipeError, BaseExceptionGroup) as error:
         # `ncm-edge tags | head` closes our output early; that is no fault of anybody. What is
         # still in the buffer must not be tried again when the interpreter ends.
+        if isinstance(error, BaseExceptionGroup) and error.split(BrokenPipeError)[1] is not None:
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code

@@ -103,12 +103,13 @@ def test_as_a_module() -> None:
     assert (done.returncode, done.stdout) == (0, f"ncm-edge {__version__}\n")
 
 
+@pytest.mark.parametrize("command", ["check", "tags"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_goes_away_is_no_fault(unbuffered: str) -> None:
+def test_a_reader_that_goes_away_is_no_fault(command: str, unbuffered: str) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "edge", "check"],
+        [sys.executable, "-m", "edge", command],
         cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": unbuffered}, stdout=write,
         stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
