@@ -37,7 +37,7 @@ from edge.runtime.clock import LoopClock
 from edge.runtime.notify import Notifier
 from edge.twin.replay import Recording, ReplayPlant
 from edge.twin.serve import TwinServer
-from export.quick import bundle_from_recording
+from export.learn.quick import bundle_from_recording
 
 ROOT = Path(__file__).resolve().parent.parent
 DESCRIPTION = ROOT / "export" / "plants" / "skab.toml"

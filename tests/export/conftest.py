@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from edge.core.features import batch_features
-from export.dataset import Batch, Dataset, LineSpec, Split
-from export.pack import make_bundle, save_trained
-from export.recipe import NetworkSizes, Recipe, Training, load_recipe
-from export.reference import ReferenceSettings
-from export.train import Trained, train
+from export.data.dataset import Batch, Dataset, LineSpec, Split
+from export.deliver.pack import make_bundle, save_trained
+from export.learn.recipe import NetworkSizes, Recipe, Training, load_recipe
+from export.learn.train import Trained, train
+from export.model.reference import ReferenceSettings
 
 STEPS, ROWS = 90, 5
 SPEC = LineSpec(

@@ -14,17 +14,17 @@ import torch
 from edge.core.features import FEATURES
 from edge.runtime.bundle import BundleRefused, LoadedBundle, RefusalKind, load_bundle
 from edge.runtime.infer import Engine, EngineRefused
-from export.dataset import Dataset, DatasetError, load_dataset, save_dataset
-from export.evaluate import auc
-from export.fit import score
-from export.mmd import class_mmd, mmd
-from export.onnx_graph import load_weights, verify
-from export.pack import PackError, make_bundle, stream_of
-from export.paper import train as train_paper
-from export.quantize import quantize
-from export.recipe import FOLDER, Recipe, RecipeError, load_recipe, recipe_of
-from export.reference import ReferenceSettings, build_reference
-from export.train import Trained, TrainingError, train
+from export.data.dataset import Dataset, DatasetError, load_dataset, save_dataset
+from export.deliver.onnx_graph import load_weights, verify
+from export.deliver.pack import PackError, make_bundle, stream_of
+from export.deliver.quantize import quantize
+from export.judge.evaluate import auc
+from export.learn.paper import train as train_paper
+from export.learn.recipe import FOLDER, Recipe, RecipeError, load_recipe, recipe_of
+from export.learn.train import Trained, TrainingError, train
+from export.model.align import class_mmd, mmd
+from export.model.fit import score
+from export.model.reference import ReferenceSettings, build_reference
 
 
 def loaded(path: Path) -> LoadedBundle:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from export.network import OUTPUTS, Network, NetworkConfig, ema
-from export.onnx_graph import load_weights, save_weights
+from export.deliver.onnx_graph import load_weights, save_weights
+from export.model.network import OUTPUTS, Network, NetworkConfig, ema
 
 
 def network(tags: int = 7) -> Network:

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from export.dataset import Batch, Dataset
-from export.fit import (
+from export.data.dataset import Batch, Dataset
+from export.faults import ExportError
+from export.learn.recipe import Recipe
+from export.model.align import class_mmd
+from export.model.fit import (
     DriftFit,
     Reference,
     Thresholds,
@@ -25,9 +28,7 @@ from export.fit import (
     normals,
     tensors,
 )
-from export.mmd import class_mmd
-from export.network import OUTPUTS, Network, NetworkConfig
-from export.recipe import Recipe
+from export.model.network import OUTPUTS, Network, NetworkConfig
 
 CLASSIFIER, SEVERITY, CAM, POOLED = (
     OUTPUTS.index(name) for name in ("classifier", "severity", "cam", "pooled")
@@ -36,7 +37,7 @@ WARM_CROP = 20
 """Steps of a crop without loss: the states start at zero."""
 
 
-class TrainingError(ValueError):
+class TrainingError(ExportError):
     """The dataset cannot train this recipe; the text says what is missing."""
 
 

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from export.dataset import Batch, Dataset
-from export.evaluate import auc
-from export.mmd import mmd
-from export.recipe import Recipe
+from export.data.dataset import Batch, Dataset
+from export.judge.evaluate import auc
+from export.learn.recipe import Recipe
+from export.model.align import mmd
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import numpy as np
 from edge.config.types import Line
 from edge.core.cam import rank
 from edge.core.verdict import StepScore, Verdict, VerdictSettings, fold
-from export.dataset import Batch, FloatArray
-from export.fit import held_logit
+from export.data.dataset import Batch, FloatArray
+from export.model.fit import held_logit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from edge.core.verdict import VerdictSettings
-from export import evaluate as ev
-from export.dataset import Batch, Dataset
-from export.fit import score
-from export.lines import load_line
-from export.onnx_graph import load_weights
-from export.pack import check_line, load_trained, references_of, stream_of
-from export.quantize import Stream
-from export.recipe import recipe_of
+from export.data.dataset import Batch, Dataset
+from export.data.lines import load_line
+from export.deliver.onnx_graph import load_weights
+from export.deliver.pack import check_line, load_trained, references_of, stream_of
+from export.deliver.quantize import Stream
+from export.judge import evaluate as ev
+from export.learn.recipe import recipe_of
+from export.model.fit import score
 
 
 def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, dict[str, Any]]:

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from edge.core.card import ModelCard
-from export.pack import make_bundle, save_trained
-from export.recipe import load_recipe
-from export.recording import load_recording
-from export.train import train
+from export.data.recording import load_recording
+from export.deliver.pack import make_bundle, save_trained
+from export.learn.recipe import load_recipe
+from export.learn.train import train
 
 
 def bundle_from_recording(
@@ -25,7 +25,7 @@ def bundle_from_recording(
     own stretch, as after maintenance on site. Takes well under a minute for a few thousand rows.
 
     Args:
-        description: TOML as in export/recording.py.
+        description: TOML as in export/data/recording.py.
         out: stretch (e.g. "valve1/0") -> bundle directory.
         data: replaces the file named in the description.
         recipe: name or path.

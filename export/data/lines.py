@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge.config.load import load
 from edge.config.types import Line
-from export.dataset import LineSpec
+from export.data.dataset import LineSpec
 
 
 def load_line(config: Path, name: str) -> Line:

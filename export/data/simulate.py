@@ -22,7 +22,7 @@ from edge.twin.faults import FAULTS
 from edge.twin.scenario import Scenario
 from edge.twin.simulate import Batch as TwinBatch
 from edge.twin.simulate import batches as twin_batches
-from export.dataset import Batch, Dataset, LineSpec, Split
+from export.data.dataset import Batch, Dataset, LineSpec, Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ GRU in one process, and with an example of one step. So: one export per fresh pr
 for the dynamic axes, an example of two lines and three steps, and the dynamic axes are asserted
 afterwards. Stack traces and stale shapes are stripped: the file then depends only on the weights.
 
-    python -m export.onnx_graph weights.pt model.onnx
+    python -m export.deliver.onnx_graph weights.pt model.onnx
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.network import OUTPUTS, Network, NetworkConfig
+from export.faults import ExportError
+from export.model.network import OUTPUTS, Network, NetworkConfig
 
 OPSET = 20
 
 
-class GraphError(RuntimeError):
+class GraphError(ExportError):
     """The exported graph is not what the network is."""
 
 
@@ -52,11 +53,11 @@ def load_weights(path: Path) -> Network:
 def export_in_fresh_process(weights: Path, target: Path) -> None:
     """Export and verify. Raises GraphError with the child's message."""
     done = subprocess.run(
-        [sys.executable, "-m", "export.onnx_graph", str(weights), str(target)],
+        [sys.executable, "-m", "export.deliver.onnx_graph", str(weights), str(target)],
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parents[2],
     )
     if done.returncode != 0:
         raise GraphError(f"exporting {weights} failed:\n{done.stderr.strip()[-2000:]}")
@@ -168,5 +169,5 @@ def verify(network: Network, path: Path) -> float:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: python -m export.onnx_graph WEIGHTS.pt MODEL.onnx")
+        sys.exit("usage: python -m export.deliver.onnx_graph WEIGHTS.pt MODEL.onnx")
     main(sys.argv[1], sys.argv[2])

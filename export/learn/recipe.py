@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from export.reference import ReferenceSettings
+from export.faults import ExportError
+from export.model.reference import ReferenceSettings
 
-FOLDER = Path(__file__).parent / "recipes"
+FOLDER = Path(__file__).parents[1] / "recipes"
 
 
-class RecipeError(ValueError):
+class RecipeError(ExportError):
     """The recipe is wrong; the text names file, key, value and what is permitted."""
 
 

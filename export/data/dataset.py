@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core.features import FEATURES
+from export.faults import ExportError
 
 FloatArray = npt.NDArray[np.float32]
 Split = Literal["train", "calibrate", "test"]
@@ -24,7 +25,7 @@ INDEX = "dataset.json"
 FORMAT = 1
 
 
-class DatasetError(ValueError):
+class DatasetError(ExportError):
     """The dataset cannot be read; the text names file, value and remedy."""
 
 

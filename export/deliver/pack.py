@@ -23,13 +23,14 @@ from edge.core.features import FEATURES
 from edge.runtime import bundle as names
 from edge.runtime.bundle import BundleRefused, load_bundle
 from edge.runtime.infer import Engine
-from export.dataset import Batch, Dataset, FloatArray, LineSpec
-from export.fit import Reference, tensors
-from export.network import OUTPUTS
-from export.onnx_graph import export_in_fresh_process, load_weights, save_weights
-from export.quantize import Stream, quantize, run_stream
-from export.recipe import Recipe
-from export.train import Trained
+from export.data.dataset import Batch, Dataset, FloatArray, LineSpec
+from export.deliver.onnx_graph import export_in_fresh_process, load_weights, save_weights
+from export.deliver.quantize import Stream, quantize, run_stream
+from export.faults import ExportError
+from export.learn.recipe import Recipe
+from export.learn.train import Trained
+from export.model.fit import Reference, tensors
+from export.model.network import OUTPUTS
 
 SIMULATED_NOTICE = "trained on simulated data, not for production"
 RECORDED_NOTICE = "trained on a public recording, for demonstration, not for production"
@@ -37,7 +38,7 @@ INT8 = "model.int8.onnx"
 GOLDEN_STEPS = 12
 
 
-class PackError(ValueError):
+class PackError(ExportError):
     """The folder is not what `train` writes, or the bundle made from it is not accepted."""
 
 

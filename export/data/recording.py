@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 
 from edge.core.features import batch_features
-from export.dataset import Batch, Dataset, DatasetError
-from export.lines import line_spec, load_line
+from export.data.dataset import Batch, Dataset, DatasetError
+from export.data.lines import line_spec, load_line
 
 _KEYS = {
     "file", "config", "line", "group", "label", "step_rows", "normal_rows", "skip", "labelled",

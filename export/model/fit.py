@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from edge.core import drift as core_drift
-from export.dataset import Batch, Dataset
-from export.network import MEAN, OUTPUTS, Network
-from export.recipe import Recipe
-from export.reference import build_reference, halves, slots_of
+from export.data.dataset import Batch, Dataset
+from export.learn.recipe import Recipe
+from export.model.network import MEAN, OUTPUTS, Network
+from export.model.reference import build_reference, halves, slots_of
 
 FloatArray = npt.NDArray[np.float32]
 Reference = tuple[FloatArray, FloatArray]

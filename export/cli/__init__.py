@@ -1,0 +1,1 @@
+"""The commands of ncm-export: one module each, with `add` (its parser) and `run` (its work)."""

@@ -1,0 +1,56 @@
+"""What several commands share: a command's parser, the choice of data, the label of a result."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.data.dataset import Dataset
+
+Commands = Any
+"""What argparse's add_subparsers returns."""
+
+
+def command(
+    sub: Commands,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    text: str,
+    *examples: str,
+) -> argparse.ArgumentParser:
+    """The parser of one command, with examples under its help."""
+    parser: argparse.ArgumentParser = sub.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(call=run)
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """--data or --recording, and --file."""
+    group = parser.add_mutually_exclusive_group(required=required)
+    group.add_argument("--data", type=Path, help="dataset directory written by simulate")
+    group.add_argument("--recording", type=Path, help="TOML description of a recording")
+    parser.add_argument("--file", type=Path, help="replaces the file named in the description")
+
+
+def load_data(args: argparse.Namespace) -> Dataset:
+    """The dataset or recording the arguments name. Raises DatasetError, ConfigError."""
+    from export.data.dataset import load_dataset
+    from export.data.recording import load_recording
+
+    if args.recording is not None:
+        return load_recording(args.recording, args.file)
+    return load_dataset(args.data)
+
+
+def label(simulated: bool) -> str:
+    """In front of every result."""
+    return "simulated data: " if simulated else "recorded data: "

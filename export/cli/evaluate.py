@@ -1,0 +1,35 @@
+"""ncm-export evaluate: judge a trained folder on test batches."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from export.cli.common import Commands, add_data, command, load_data
+
+
+def add(sub: Commands) -> None:
+    """The command and its options."""
+    p = command(
+        sub,
+        "evaluate",
+        run,
+        "judge a trained folder on test batches",
+        "ncm-export evaluate build/ncm --data build/twin",
+    )
+    p.add_argument("trained", type=Path, help="folder written by train")
+    add_data(p)
+    p.add_argument("--config", type=Path, default=Path("firmware_config"))
+    p.add_argument("--json", type=Path, help="also write the figures here")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do it."""
+    from export.judge.folder import evaluate_folder
+
+    dataset = load_data(args)
+    text, figures = evaluate_folder(args.trained, dataset, args.config)
+    print(text)
+    if args.json is not None:
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,0 +1,35 @@
+"""ncm-export quantize: make the int8 variant and report its gates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from export.cli.common import Commands, add_data, command, label, load_data
+
+
+def add(sub: Commands) -> None:
+    """The command and its options."""
+    p = command(
+        sub,
+        "quantize",
+        run,
+        "make the int8 variant and report its gates",
+        "ncm-export quantize build/ncm --data build/twin",
+    )
+    p.add_argument("trained", type=Path)
+    add_data(p)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do it."""
+    from export.deliver.pack import INT8, make_graph
+    from export.deliver.quantize import quantize
+    from export.judge.folder import streams_of
+
+    dataset = load_data(args)
+    graph = make_graph(args.trained)
+    gates = quantize(graph, args.trained / INT8, streams_of(args.trained, dataset))
+    print(label(dataset.simulated) + json.dumps(gates))
+    print("fp32 stays the active graph; the int8 variant is delivered beside it")

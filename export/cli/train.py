@@ -1,0 +1,62 @@
+"""ncm-export train: train on a dataset or on a recording."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+from export.cli.common import Commands, add_data, command, label, load_data
+
+
+def add(sub: Commands) -> None:
+    """The command and its options."""
+    p = command(
+        sub,
+        "train",
+        run,
+        "train on a dataset or on a recording",
+        "ncm-export train --data build/twin --recipe ours --out build/ncm",
+    )
+    add_data(p)
+    p.add_argument("--recipe", help="shipped recipe or TOML file (ours, paper, continuous)")
+    p.add_argument("--out", type=Path, required=True, help="folder to write")
+    p.add_argument("--seed", type=int, help="replaces the seed of the recipe")
+    p.add_argument("--iterations", type=int, help="replaces training.iterations")
+    p.add_argument("--threads", type=int, default=1)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do it."""
+    import torch
+
+    from export.deliver.pack import save_trained
+    from export.learn import paper
+    from export.learn.recipe import load_recipe
+    from export.learn.train import train
+
+    torch.set_num_threads(args.threads)
+    dataset = load_data(args)
+    recipe = load_recipe(args.recipe or ("continuous" if args.recording else "ours"))
+    if args.seed is not None:
+        recipe = dataclasses.replace(recipe, seed=args.seed)
+    if args.iterations is not None:
+        recipe = dataclasses.replace(
+            recipe, training=dataclasses.replace(recipe.training, iterations=args.iterations)
+        )
+    if recipe.kind == "paper":
+        result = paper.train(dataset, recipe)
+        args.out.mkdir(parents=True, exist_ok=True)
+        torch.save(result.weights, args.out / "paper.pt")
+        text = json.dumps(result.figures, indent=1)
+        (args.out / "paper.json").write_text(text + "\n")
+        print(label(dataset.simulated) + text)
+        return
+    domains = list(dict.fromkeys(batch.domain for batch in dataset.batches))
+    if recipe.target_domain not in domains:
+        # A recording: every stretch has its own reference; `bundle --domain` chooses.
+        recipe = dataclasses.replace(recipe, target_domain=domains[0])
+    trained = train(dataset, recipe)
+    save_trained(trained, dataset, args.out)
+    print(f"{args.out}: {json.dumps(trained.notes, ensure_ascii=False)}")

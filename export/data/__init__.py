@@ -1,0 +1,1 @@
+"""Recordings, simulated batches and labels -> datasets and splits."""
