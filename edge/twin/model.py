@@ -223,7 +223,7 @@ class Model:
         self.advice.observe(
             self.k, self.probe, p[_OFF], ph_sp, base, self._meter_flow, self.temp, run
         )
-        record = np.concatenate(
+        record: Array = np.concatenate(
             (
                 self._meter_flow, flow, line_flow, rpm, self._tank,
                 np.stack(
