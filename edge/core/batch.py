@@ -15,11 +15,13 @@ the batch began. It follows the PLC's batch minutes, because after a restart of 
     ------------------------------------------------------------------------------
     another batch id while running or held           ->   a new batch: step from the PLC's minutes
     CONTROL bit BATCH_ACTIVE 0                       ->   idle, unless complete or aborted
-    PLC not heard (None)                             ->   state kept; a running step counts on
+    PLC not heard (None), or block R blank: no batch
+    id and PackML Undefined, as after its restart    ->   state kept; a running step counts on
     line without batch information (continuous)      ->   running for ever, step counts from start
 
 A batch that leaves running, held or aborted for idle and starts again with the same id is the same
-batch if its minutes did not go back, else a new one.
+batch if its minutes did not go back, else a new one. "Back" is judged against the last minutes
+really heard: those counted on while the PLC was away may have run ahead of it.
 """
 
 from __future__ import annotations
@@ -70,6 +72,8 @@ class Batch:
     """Schedule step the PLC reports, 1-based; 0 none."""
     minutes: float = 0.0
     """Batch time, min."""
+    heard_minutes: float = 0.0
+    """Batch time the PLC last reported, min."""
     step: int = 0
     """Model steps since the batch began, for the reference slot."""
     started: bool = False
@@ -85,7 +89,7 @@ class Batch:
 
 def follow(batch: Batch, plc: PlcState | None, step_s: float) -> Batch:
     """The batch one model step (`step_s` seconds) later; `plc` None if block R was not read."""
-    if plc is None:
+    if plc is None or _blank(plc):
         if batch.state is not BatchState.RUNNING:
             return replace(batch, started=False)
         return replace(
@@ -102,7 +106,7 @@ def follow(batch: Batch, plc: PlcState | None, step_s: float) -> Batch:
         # Minutes and step of the batch that was are kept, to recognise it if it goes on.
         kept = replace(batch, started=False) if same else Batch(batch_id=plc.batch_id)
         return replace(kept, state=state, phase=plc.phase)
-    started = not same or minutes < batch.minutes - _BACK_MIN
+    started = not same or minutes < batch.heard_minutes - _BACK_MIN
     if started:
         step = int(minutes * 60.0 / step_s)
     elif state is BatchState.RUNNING:
@@ -114,6 +118,7 @@ def follow(batch: Batch, plc: PlcState | None, step_s: float) -> Batch:
         batch_id=plc.batch_id,
         phase=plc.phase,
         minutes=minutes,
+        heard_minutes=minutes,
         step=step,
         started=started,
         known=True,
@@ -142,6 +147,11 @@ def _count(step: int, minutes: float, step_s: float) -> int:
     # BATCH_MINUTES has whole minutes; a model step shorter than that counts on its own in between.
     tolerance = 2 + int(60.0 / step_s)
     return step + 1 if abs(told - (step + 1)) <= tolerance else told
+
+
+def _blank(plc: PlcState) -> bool:
+    """A PLC that has just started answers with zeros before its program fills block R."""
+    return plc.batch_id == 0 and _packml(plc.batch_state) is PackML.UNDEFINED
 
 
 def _packml(number: int) -> PackML:

@@ -132,6 +132,7 @@ class LineCore:
         self._good: deque[float] = deque(maxlen=setup.step_rows)
         self._rows_in_step = 0
         self._heartbeat: int | None = None
+        self._acknowledge: bool | None = None
         self._heartbeat_s: float | None = None
         self._first_s: float | None = None
         self._concluded_s: float | None = None
@@ -206,16 +207,16 @@ class LineCore:
             self._first_s = around.now_s
         plc_age_s = self._plc_age(around)
         alive = plc_age_s is not None and plc_age_s <= setup.plc_timeout_s
-        self._advise(around, alive)
+        acknowledged = self._acknowledged(around.plc)
+        self._advise(around, alive, acknowledged)
         stale = self._stale(around.now_s)
         found = finding.verdict
         valid = found.valid and not stale
         drift_share = self._drift_share()
         seen = dict(around.seen)
         seen.update(self._seen(around, plc_age_s, valid, drift_share))
-        acknowledge = around.plc is not None and bool(around.plc.control & Control.ACKNOWLEDGE)
         self.conditions, ne107, alarms, self.texts = conditions.fold(
-            self.conditions, seen, around.now_s, acknowledge=acknowledge
+            self.conditions, seen, around.now_s, acknowledge=acknowledged
         )
         raised = self.conditions.raised
         status = self._status(around, valid, raised)
@@ -290,7 +291,7 @@ class LineCore:
         with suppress(KeyError, TypeError, ValueError):
             self.desk.advice = trim_advice.from_plain(saved["trim"])
 
-    def _advise(self, around: Surroundings, alive: bool) -> None:
+    def _advise(self, around: Surroundings, alive: bool, acknowledged: bool) -> None:
         finding = self.finding
         if self._trim_due:
             self._trim_due = False
@@ -306,7 +307,19 @@ class LineCore:
                 drift=Condition.DRIFT in self.conditions.raised,
             )
             self.desk.minute(guard, around.now_s)
-        self.desk.second(around.plc, alive, around.context, around.now_s)
+        self.desk.second(around.plc, alive, acknowledged, around.context, around.now_s)
+
+    def _acknowledged(self, plc: PlcState | None) -> bool:
+        """The operator acknowledges in this second: ACKNOWLEDGE rises.
+
+        A PLC that leaves the bit set acknowledges once; it must not silence what comes later. Set
+        when first seen counts as left over: nobody has looked at this appliance yet.
+        """
+        if plc is None:
+            return False
+        level = bool(plc.control & Control.ACKNOWLEDGE)
+        rises, self._acknowledge = level and self._acknowledge is False, level
+        return rises
 
     def _plc_age(self, around: Surroundings) -> float | None:
         if around.plc is not None and around.plc.heartbeat != self._heartbeat:

@@ -74,7 +74,7 @@ class Advice:
     ph_sp: float | None = None
     maint_event: int | None = None
     acknowledged: bool = False
-    """ACKNOWLEDGE was seen since the last minute."""
+    """The operator has acknowledged since the last minute."""
 
 
 def ttl_s(advice: Advice, now_s: float) -> float:

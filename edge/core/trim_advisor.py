@@ -98,11 +98,8 @@ class TrimAdvisor:
         now_s: float,
     ) -> Advice:  # fmt: skip
         """The advice after one second: answers, expiry, a base that moved, what was applied."""
-        if plc is not None:
-            if plc.control & Control.ACKNOWLEDGE:
-                advice = replace(advice, acknowledged=True)
-            if abs(plc.trim_applied_kg_h - advice.applied[0]) > 0.05:
-                advice = replace(advice, applied=(plc.trim_applied_kg_h, now_s))
+        if plc is not None and abs(plc.trim_applied_kg_h - advice.applied[0]) > 0.05:
+            advice = replace(advice, applied=(plc.trim_applied_kg_h, now_s))
         if advice.offer is None or self.settings is None:
             return advice
         if advice.state is TrimState.OFFERED:

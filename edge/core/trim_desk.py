@@ -74,8 +74,17 @@ class TrimDesk:
         self._rows.clear()
         self.advice = self._advisor.minute(self.advice, minute, guard, now_s)
 
-    def second(self, plc: PlcState | None, plc_alive: bool, context: Context, now_s: float) -> None:
+    def second(
+        self,
+        plc: PlcState | None,
+        plc_alive: bool,
+        acknowledged: bool,
+        context: Context,
+        now_s: float,
+    ) -> None:
         """Once a second: answers, expiry, a base that moved."""
+        if acknowledged:
+            self.advice = replace(self.advice, acknowledged=True)
         set_point = None
         if self._settings is not None:
             value, quality = context.get(self._settings.naoh_flow_sp, (0.0, Quality.BAD))

@@ -97,6 +97,21 @@ def test_same_id_again_is_the_same_batch_unless_its_time_went_back() -> None:
     assert (batch.step, batch.started) == (0, True)
 
 
+def test_minutes_counted_on_in_silence_do_not_make_the_batch_new() -> None:
+    batch = run(Batch(), plc(PackML.EXECUTE, 10), *[None] * 20)
+    assert (batch.step, batch.minutes) == (30, 30.0)
+    batch = run(batch, plc(PackML.EXECUTE, 25))
+    assert (batch.step, batch.minutes, batch.started) == (25, 25.0, False)
+
+
+def test_a_blank_block_after_a_restart_of_the_plc_is_not_heard() -> None:
+    blank = plc(PackML.UNDEFINED, 0, batch_id=0, control=Control.NONE)
+    batch = run(Batch(), plc(PackML.EXECUTE, 600), blank, blank)
+    assert (batch.state, batch.step) == (BatchState.RUNNING, 602)
+    assert not run(batch, plc(PackML.EXECUTE, 602)).started
+    assert run(Batch(), blank).state is BatchState.IDLE
+
+
 def test_control_bits_hold_and_end_the_batch() -> None:
     active = plc(PackML.EXECUTE, 10)
     assert run(Batch(), plc(PackML.EXECUTE, 10, control=Control.NONE)).state is BatchState.IDLE

@@ -164,3 +164,23 @@ def test_a_verdict_that_stands_still_becomes_invalid_and_then_a_failure() -> Non
         seen.append((valid, decision.severity, "inference failed" in core.conditions.raised))
     assert seen == [(True, 2, False), (True, 2, False), (False, None, False), (False, None, True)]
     assert decision.ne107 is Ne107.FAILURE
+
+
+def test_acknowledge_acts_when_it_rises_and_never_while_it_stays() -> None:
+    core = LineCore(SETUP)
+    seen = []
+    levels = (True, True, False, True, True, None, True, False, True)  # None: block R not read
+    for second, level in enumerate(levels):
+        heard = plc(second)
+        if level:
+            heard = replace(heard, control=heard.control | Control.ACKNOWLEDGE)
+        core.desk.advice = replace(core.desk.advice, acknowledged=False)
+        core._trim_due = False
+        core.decide(
+            Surroundings(
+                now_s=float(second), plc=None if level is None else heard, seen={},
+                buffer_fill=0.0, model_loaded=True,
+            )
+        )
+        seen.append(core.desk.advice.acknowledged)
+    assert seen == [False, False, False, True, False, False, False, False, True]

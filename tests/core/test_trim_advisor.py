@@ -251,7 +251,7 @@ def test_a_leak_hidden_by_feedback_is_caught() -> None:
     bench.run(replace(more, ph=LOW.ph, ph_median=LOW.ph_median), 300)
     assert bench.advice.outcome == Held(TrimReason.NAOH_DEMAND_ANOMALY)
     # The operator has looked and acknowledges: the new demand becomes the reference.
-    bench.second(answer(bench, Control.ACKNOWLEDGE), 1.0)
+    bench.advice = replace(bench.advice, acknowledged=True)
     bench.run(replace(more, ph=LOW.ph, ph_median=LOW.ph_median))
     assert not bench.advice.anomaly
     bench.run(more, 60)
