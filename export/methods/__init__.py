@@ -1,0 +1,57 @@
+"""Every method of the benchmark: ours, the paper's, the rivals and the trivial ones.
+
+A method is a row of METHODS: a name and where its factory is. The module is imported when the
+method is asked for, so that a missing library takes away one row and not the table, and so that
+`--help` waits for no library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from export.faults import ExportError
+from export.judge.task import Method
+
+
+class NotApplicable(ExportError):
+    """The task lacks what the method needs, or a library is missing; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy:
+    """A factory that is imported when it is called."""
+
+    module: str
+    """Module of export.methods."""
+    factory: str
+    """Name of a class or function in it; called with `options`, it returns a Method."""
+    options: tuple[tuple[str, object], ...] = ()
+
+    def __call__(self) -> Method:
+        """Import and make it. Raises NotApplicable when a library is missing."""
+        try:
+            module = importlib.import_module(f"export.methods.{self.module}")
+        except ModuleNotFoundError as error:
+            if error.name is not None and error.name.startswith("export."):
+                raise NotApplicable(f"{error.name} is not part of this release") from None
+            raise NotApplicable(
+                f"library '{error.name}' is missing: pip install ncm-edge[benchmark]"
+            ) from None
+        made: Method = getattr(module, self.factory)(**dict(self.options))
+        return made
+
+
+METHODS: dict[str, Callable[[], Method]] = {}
+"""One line per method: `"gbm-source": Lazy("gbm", "Gbm", (("use", "source"),)),`.
+
+Order is the order of the table.
+"""
+
+
+def method(name: str) -> Method:
+    """The method of that name. Raises ExportError with the known names."""
+    if name not in METHODS:
+        raise ExportError(f"method '{name}': unknown; known are {', '.join(METHODS)}")
+    return METHODS[name]()
