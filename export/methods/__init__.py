@@ -15,7 +15,7 @@ from export.faults import ExportError
 from export.judge.task import Method
 
 
-class NotApplicable(ExportError):
+class NotApplicable(ExportError):  # noqa: N818, said of a method, it is no fault
     """The task lacks what the method needs, or a library is missing; the text says which."""
 
 
