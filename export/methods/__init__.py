@@ -28,6 +28,10 @@ class Lazy:
     factory: str
     """Name of a class or function in it; called with `options`, it returns a Method."""
     options: tuple[tuple[str, object], ...] = ()
+    family: str = "rival"
+    """"ours", "paper", "baseline", "rival" or "trivial": as the method says of itself."""
+    seeds: int = 3
+    """At most so many seeds: fewer where a fit is long, or where nothing is drawn."""
 
     def __call__(self) -> Method:
         """Import and make it. Raises NotApplicable when a library is missing."""
