@@ -42,7 +42,8 @@ class Cut:
     stride: int = 1
     """Model steps from one sample to the next."""
     label: str = "any"
-    """"any": defective if any of its steps is; "last": as its last step is."""
+    """"any": defective if any of its steps is. "last": as its last step is; the steps before are
+    history, which may reach back into rows that were learnt from, as it would on site."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,25 +53,28 @@ class TaskPlan:
     name: str
     sources: tuple[str, ...]
     targets: tuple[str, ...]
-    train_h: float = 0.0
-    """Sources teach with, and target labels come from, the first hours of a stretch; 0: all of a
-    source, no part of a target."""
+    source_h: float = 0.0
+    """Sources teach with the first hours of each stretch; 0: with all of it."""
+    label_h: float = 0.0
+    """The few target labels come from the first hours of each stretch, which are not judged."""
     reference_h: float = 0.0
     """Normal samples of the first hours of a stretch are its domain's reference; 0: the first half
     of what a stretch shows before its first defect."""
     calibrate_h: float = 0.0
     """Normal samples of a target from `reference_h` to here fix the threshold; 0: half of the
-    rest."""
+    rest before the first defect, or all of it where the stretch is normal again after one."""
     label_groups: tuple[str, ...] = ()
     """Target stretches (patterns) that are labelled as a whole, and so never tested."""
     few: int = 0
-    """Defective target samples of the first `train_h`, labelled, drawn by the seed."""
+    """Defective target samples of the first `label_h`, labelled, drawn by the seed."""
     few_groups: int = 0
     """Defective target stretches labelled as a whole, drawn by the seed."""
     skip: tuple[str, ...] = ()
     """Stretches (patterns) left out."""
     unlabelled: bool = False
-    """Give the unlabelled target samples of the first `train_h` to methods that read them."""
+    """Give the unlabelled target samples of the first `label_h` to methods that read them."""
+    drop_copies: bool = False
+    """Forget learnt samples that are copies of tested ones, instead of refusing the task."""
     domain: str = "domain"
     """What a domain is: "domain", "group" (each stretch is its own) or a note, e.g. "day"."""
 
@@ -140,7 +144,7 @@ def _of_windows(
         if not target and not _in(s.domain, plan.sources):
             continue
         for w in windows(s, cut):
-            first, last = w.first_step, w.first_step + cut.steps
+            first, last = _span(w)
             normal = w.level == 0
             if normal and last <= ends.reference:
                 reference.setdefault(s.domain, []).append(w)
@@ -154,10 +158,12 @@ def _of_windows(
                 calibrate.append(w)
             elif last <= ends.label:
                 pool.append(w)
-            elif first >= max(ends.reference if s.level == 0 or normal else 0, ends.label) and (
-                not normal or first >= ends.calibrate
-            ):
+            elif first >= max(ends.calibrate, ends.label):
                 test.append(w)
+    if plan.drop_copies:
+        tested = {_print(s) for s in test}
+        for learnt in (train, calibrate, pool, *reference.values()):
+            learnt[:] = [s for s in learnt if _print(s) not in tested]
     chosen = _few([w for w in pool if w.level > 0], plan.few, draw)
     train += chosen
     if plan.unlabelled:
@@ -194,8 +200,11 @@ def _borders(stretch: Batch, line: LineSpec, plan: TaskPlan, cut: Cut) -> _Borde
     healthy = int(np.argmax(stretch.severity > 0)) if stretch.level else length
     # A stretch without a defect must leave normals to be judged on, too.
     reference = plan.reference_h * hour or healthy * (0.5 if stretch.level else 0.25)
-    calibrate = plan.calibrate_h * hour or reference + (healthy - reference) * 0.5
-    label = plan.train_h * hour
+    again = stretch.level > 0 and bool((stretch.severity[healthy:] == 0).sum() >= 2 * cut.steps)
+    calibrate = plan.calibrate_h * hour or reference + (healthy - reference) * (
+        1.0 if again else 0.5
+    )
+    label = plan.label_h * hour
     # A reference shorter than one sample is no reference: at least one sample, if it is healthy.
     if not plan.reference_h and reference < cut.steps <= healthy:
         reference = float(cut.steps)
@@ -204,7 +213,7 @@ def _borders(stretch: Batch, line: LineSpec, plan: TaskPlan, cut: Cut) -> _Borde
         reference=start + reference,
         calibrate=start + calibrate,
         label=start + label,
-        train=start + (label or length),
+        train=start + (plan.source_h * hour or length),
     )
 
 
@@ -273,7 +282,7 @@ def _check(fold: Fold) -> None:
     learnt = [*task.train, *task.calibrate, *task.unlabelled, *_flat(task.reference.values())]
     for s in learnt:
         seen.setdefault((s.domain, s.group), []).append(_span(s))
-    prints = {_print(s) for s in learnt}
+    prints = {_print(s) for s in learnt} - {""}
     for s in fold.test:
         first, last = _span(s)
         for a, b in seen.get((s.domain, s.group), []):
@@ -292,7 +301,7 @@ def _check(fold: Fold) -> None:
         kind = "normal" if all(level) and level else "defective"
         raise FoldError(
             f"{name}: no {kind} sample is left to judge on ({len(level)} test samples); give the "
-            "target longer stretches, more labels in the log, or shorter reference_h / train_h"
+            "target longer stretches, more labels in the log, or shorter reference_h / label_h"
         )
     missing = [d for d in task.targets if not task.reference.get(d)]
     if missing:
@@ -303,10 +312,16 @@ def _check(fold: Fold) -> None:
 
 
 def _span(sample: Batch) -> tuple[int, int]:
-    return sample.first_step, sample.first_step + len(sample.severity)
+    """The steps that are judged: all, or the last where the others are history only."""
+    end = sample.first_step + len(sample.severity)
+    judged = np.flatnonzero(sample.severity >= 0)
+    return end - 1 if list(judged) == [len(sample.severity) - 1] else sample.first_step, end
 
 
 def _print(sample: Batch) -> str:
+    """Hash of the rows; empty for a sample in which nothing moves: many such are alike."""
+    if not np.ptp(sample.features, axis=0).any():
+        return ""
     return hashlib.sha256(np.ascontiguousarray(sample.features).tobytes()).hexdigest()
 
 

@@ -67,6 +67,7 @@ def ranking(samples: Sequence[Batch], score: Floats, hard: Collection[str] = ())
         "auc": known(auc(bad, score)),
         "auc_detectable": mean(each),
         "spearman": severity_order(samples, score),
+        "spearman_pooled": _pooled_order(samples, score),
     }
 
 
@@ -83,6 +84,12 @@ def severity_order(samples: Sequence[Batch], score: Floats) -> float | None:
         if len(np.unique(stage[group == g])) > 2
     ]
     return mean(found)
+
+
+def _pooled_order(samples: Sequence[Batch], score: Floats) -> float | None:
+    """The same over all samples at once, where severity has more than two stages."""
+    stage = stages(samples)
+    return known(spearman(stage, score)) if len(np.unique(stage)) > 2 else None
 
 
 def decisions(bad: Bools, alarm: Bools, weight: Floats | None = None) -> Figures:

@@ -53,6 +53,9 @@ METHODS: dict[str, Callable[[], Method]] = {}
 Order is the order of the table.
 """
 
+QUICK = ("age", "one-tag", "deviation", "pca", "gbm-source", "gbm-pooled")
+"""Of `--quick` and of the smoke test: a second each."""
+
 
 def method(name: str) -> Method:
     """The method of that name. Raises ExportError with the known names."""
