@@ -41,6 +41,8 @@ class Cut:
     """Model steps of a sample; 0: the whole stretch is one sample."""
     stride: int = 1
     """Model steps from one sample to the next."""
+    stride_normal: int = 0
+    """The same between normal samples, where a recording has few normals; 0: as `stride`."""
     label: str = "any"
     """"any": defective if any of its steps is. "last": as its last step is; the steps before are
     history, which may reach back into rows that were learnt from, as it would on site."""
@@ -98,8 +100,11 @@ def windows(stretch: Batch, cut: Cut) -> list[Batch]:
     """Samples of a stretch; a note that is a list over its steps keeps the value of the last."""
     total = len(stretch.severity)
     out = []
-    for first in range(0, total - cut.steps + 1, cut.stride):
+    fine = cut.stride_normal or cut.stride
+    for first in range(total - cut.steps + 1):
         part = slice(first, first + cut.steps)
+        if first % cut.stride and (first % fine or stretch.severity[part].max() > 0):
+            continue
         severity = stretch.severity[part].copy()
         if cut.label == "last":
             severity[:-1] = -1
