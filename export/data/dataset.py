@@ -23,6 +23,8 @@ FloatArray = npt.NDArray[np.float32]
 Split = Literal["train", "calibrate", "test"]
 INDEX = "dataset.json"
 FORMAT = 1
+NOTE = "note-"
+"""In front of the name of a note that is an array over the steps, in a batch's .npz."""
 
 
 class DatasetError(ExportError):
@@ -68,9 +70,12 @@ class Batch:
     fault: str = ""
     component: str = ""
     """Code of the component that is truly at fault; empty if normal or unknown."""
+    expected: tuple[str, ...] = ()
+    """Tags that ought to show the fault first, where the recording's documents tell."""
     first_step: int = 0
     """Model steps from the start of the batch to the first of these."""
     notes: dict[str, Any] = field(default_factory=dict)
+    """Whatever else is known; an array has one value per step (meaning: export/data/plant.py)."""
 
     @property
     def level(self) -> int:
@@ -106,11 +111,17 @@ def save_dataset(dataset: Dataset, directory: Path) -> None:
     rows = []
     for number, batch in enumerate(dataset.batches):
         name = f"batch-{number:04d}.npz"
+        over_steps = {
+            NOTE + note: value
+            for note, value in batch.notes.items()
+            if isinstance(value, np.ndarray)
+        }
         np.savez_compressed(
             directory / name,
             features=batch.features,
             valid=batch.valid.astype(np.float16),
             severity=batch.severity,
+            **over_steps,  # type: ignore[arg-type]
         )
         rows.append(
             {
@@ -121,7 +132,8 @@ def save_dataset(dataset: Dataset, directory: Path) -> None:
                 "fault": batch.fault,
                 "component": batch.component,
                 "first_step": batch.first_step,
-                "notes": batch.notes,
+                "expected": batch.expected,
+                "notes": {n: v for n, v in batch.notes.items() if NOTE + n not in over_steps},
             }
         )
     index = {
@@ -165,8 +177,14 @@ def load_dataset(directory: Path) -> Dataset:
     batches = []
     for row in index["batches"]:
         file = directory / row.pop("file")
+        row["expected"] = tuple(row.get("expected", ()))
         try:
             with np.load(file, allow_pickle=False) as arrays:
+                row["notes"] |= {
+                    name.removeprefix(NOTE): arrays[name]
+                    for name in arrays.files
+                    if name.startswith(NOTE)
+                }
                 batches.append(
                     Batch(
                         features=arrays["features"].astype(np.float32),
