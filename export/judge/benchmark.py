@@ -28,6 +28,7 @@ from export.judge.spec import Spec, load_data
 from export.judge.task import Fold
 from export.judge.worker import Outcome, Terms
 from export.methods import METHODS, Lazy
+from export.methods import row as method_row
 
 RESULTS = "results.jsonl"
 SEEDS = (1, 2, 3)
@@ -234,18 +235,18 @@ def scores_path(out: Path, key: Sequence[Any]) -> Path:
 
 
 def _seeds(name: str, seeds: tuple[int, ...]) -> tuple[int, ...]:
-    row = METHODS[name]
+    row = method_row(name)
     most = row.seeds if isinstance(row, Lazy) else len(seeds)
     return seeds[:most]
 
 
 def _family(name: str) -> str:
-    row = METHODS[name]
+    row = method_row(name)
     return row.family if isinstance(row, Lazy) else str(getattr(row, "family", "rival"))
 
 
 def _code(name: str) -> str:
-    row = METHODS[name]
+    row = method_row(name)
     if not isinstance(row, Lazy):
         return "-"
     return code_hash(f"export.methods.{row.module}", repr((row.factory, row.options)))

@@ -40,7 +40,7 @@ HOW = """## How to read the columns
 |---|---|
 | AUC | normal against defective, by rank; ties count half |
 | TPR, FAR, balanced accuracy, macro-F1 | at the threshold fixed before the test |
-| ρ severity | Spearman of the score with the stage within a run, mean over runs; ρ pooled: over all |
+| ρ severity | Spearman of score and stage within a run, mean over runs; ρ pooled: over all |
 | ECE | gap between the stated probability (sigmoid of the score) and the share defective |
 | hit@1, hit@3 | true component first, or among three, over all defective samples |
 | one sample | time to score one sample alone, one core |

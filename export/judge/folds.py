@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from export.data.dataset import Batch, Dataset, LineSpec
+from export.data.plant import windows
 from export.faults import ExportError
 from export.judge.task import Fold, Task
 
@@ -64,7 +65,7 @@ class TaskPlan:
     of what a stretch shows before its first defect."""
     calibrate_h: float = 0.0
     """Normal samples of a target from `reference_h` to here fix the threshold; 0: half of the
-    rest before the first defect, or all of it where the stretch is normal again after one."""
+    rest before the first defect, or some more where the stretch is normal again after one."""
     label_groups: tuple[str, ...] = ()
     """Target stretches (patterns) that are labelled as a whole, and so never tested."""
     few: int = 0
@@ -96,39 +97,19 @@ def make_fold(dataset: Dataset, cut: Cut, plan: TaskPlan, seed: int) -> Fold:
     return fold
 
 
-def windows(stretch: Batch, cut: Cut) -> list[Batch]:
-    """Samples of a stretch; a note that is a list over its steps keeps the value of the last."""
-    total = len(stretch.severity)
-    out = []
-    fine = cut.stride_normal or cut.stride
-    for first in range(total - cut.steps + 1):
-        part = slice(first, first + cut.steps)
-        if first % cut.stride and (first % fine or stretch.severity[part].max() > 0):
-            continue
-        severity = stretch.severity[part].copy()
-        if cut.label == "last":
-            severity[:-1] = -1
-        if severity.max() < 0:
-            continue
-        notes = {
-            k: v[first + cut.steps - 1] if isinstance(v, (list, np.ndarray)) else v
-            for k, v in stretch.notes.items()
-            if not isinstance(v, (list, np.ndarray)) or len(v) == total
-        }
-        defective = severity.max() > 0
-        out.append(
-            dataclasses.replace(
-                stretch,
-                features=stretch.features[part],
-                valid=stretch.valid[part],
-                severity=severity,
-                first_step=stretch.first_step + first,
-                fault=stretch.fault if defective else "",
-                component=stretch.component if defective else "",
-                notes=notes,
-            )
-        )
-    return out
+def samples_of(stretch: Batch, cut: Cut) -> list[Batch]:
+    """Windows of one stretch, normal ones finer where the cut says so; none of a short stretch."""
+    if len(stretch.severity) < cut.steps:
+        return []
+    if not cut.stride_normal:
+        return list(windows((stretch,), cut.steps, cut.stride, label=cut.label))
+    every = windows((stretch,), cut.steps, 1, label=cut.label)
+    first = [w.first_step - stretch.first_step for w in every]
+    return [
+        w
+        for w, n in zip(every, first)
+        if n % cut.stride == 0 or (w.level == 0 and n % cut.stride_normal == 0)
+    ]
 
 
 def _of_windows(
@@ -148,7 +129,7 @@ def _of_windows(
         target = _in(s.domain, plan.targets)
         if not target and not _in(s.domain, plan.sources):
             continue
-        for w in windows(s, cut):
+        for w in samples_of(s, cut):
             first, last = _span(w)
             normal = w.level == 0
             if normal and last <= ends.reference:
@@ -166,9 +147,9 @@ def _of_windows(
             elif first >= max(ends.calibrate, ends.label):
                 test.append(w)
     if plan.drop_copies:
-        tested = {_print(s) for s in test}
+        tested = {p for s in test for p in _step_prints(s)}
         for learnt in (train, calibrate, pool, *reference.values()):
-            learnt[:] = [s for s in learnt if _print(s) not in tested]
+            learnt[:] = [s for s in learnt if not _step_prints(s) & tested]
     chosen = _few([w for w in pool if w.level > 0], plan.few, draw)
     train += chosen
     if plan.unlabelled:
@@ -205,10 +186,12 @@ def _borders(stretch: Batch, line: LineSpec, plan: TaskPlan, cut: Cut) -> _Borde
     healthy = int(np.argmax(stretch.severity > 0)) if stretch.level else length
     # A stretch without a defect must leave normals to be judged on, too.
     reference = plan.reference_h * hour or healthy * (0.5 if stretch.level else 0.25)
-    again = stretch.level > 0 and bool((stretch.severity[healthy:] == 0).sum() >= 2 * cut.steps)
-    calibrate = plan.calibrate_h * hour or reference + (healthy - reference) * (
-        1.0 if again else 0.5
-    )
+    rest = healthy - reference
+    wanted = rest * 0.5
+    if stretch.level and (stretch.severity[healthy:] == 0).sum() >= 2 * cut.steps:
+        # Normal again after the defect: that is there to be judged on.
+        wanted = max(wanted, min(rest, cut.steps + 3.0 * cut.stride))
+    calibrate = plan.calibrate_h * hour or reference + wanted
     label = plan.label_h * hour
     # A reference shorter than one sample is no reference: at least one sample, if it is healthy.
     if not plan.reference_h and reference < cut.steps <= healthy:
@@ -276,7 +259,12 @@ def _few(pool: Sequence[Batch], count: int, draw: np.random.Generator) -> list[B
 def _hidden(sample: Batch) -> Batch:
     """Without anything that tells its label."""
     return dataclasses.replace(
-        sample, severity=np.full_like(sample.severity, -1), fault="", component="", notes={}
+        sample,
+        severity=np.full_like(sample.severity, -1),
+        fault="",
+        component="",
+        expected=(),
+        notes={},
     )
 
 
@@ -328,6 +316,13 @@ def _print(sample: Batch) -> str:
     if not np.ptp(sample.features, axis=0).any():
         return ""
     return hashlib.sha256(np.ascontiguousarray(sample.features).tobytes()).hexdigest()
+
+
+def _step_prints(sample: Batch) -> set[bytes]:
+    """Hash of each step, without the steps in which nothing moved."""
+    x = sample.features
+    moved = np.append(np.abs(np.diff(x, axis=0)).max(axis=(1, 2)) > 0, True)
+    return {hashlib.sha256(x[k].tobytes()).digest() for k in np.flatnonzero(moved)}
 
 
 def _in_domain(stretch: Batch, kind: str) -> Batch:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.data.dataset import Batch
+from export.data.dataset import Batch, LineSpec
 from export.judge.evaluate import auc, spearman
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -142,24 +142,44 @@ def sigmoid(logit: Floats) -> Floats:
     return 1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))
 
 
-def hits(samples: Sequence[Batch], weight: Floats, components: Sequence[str]) -> Figures:
-    """hit@1 and hit@3 of the true component. `weight`[n, P] is how much each tag stands out.
+def hits(samples: Sequence[Batch], weight: Floats, line: LineSpec) -> Figures:
+    """Is the true component in front? `weight`[n, P] is how much each tag stands out.
 
     A component is as suspect as its most suspect tag. Only defective samples whose component is
     known and has a tag are counted.
+
+    Returns:
+        hit1, hit3: share of samples with the component first, or among three.
+        run_hit1: share of runs (weights averaged over the run's defective samples, each sample
+            counting alike) with an expected tag first, or the component where none is listed.
     """
-    names = sorted(set(components) - {""})
-    index = [[p for p, c in enumerate(components) if c == name] for name in names]
+    names = sorted(set(line.components) - {""})
+    index = [[p for p, c in enumerate(line.components) if c == name] for name in names]
+    tags = [name for name, _ in line.tags]
     first: list[bool] = []
     third: list[bool] = []
-    for sample, row in zip(samples, weight):
+    runs: dict[str, tuple[Batch, list[Floats]]] = {}
+    for sample, row in zip(samples, np.asarray(weight, float)):
         if sample.level == 0 or sample.component not in names:
             continue
-        suspicion = np.array([row[places].max() for places in index])
-        order = [names[i] for i in np.argsort(-suspicion, kind="stable")]
+        order = _order(row, names, index)
         first.append(order[0] == sample.component)
         third.append(sample.component in order[:3])
-    return {"hit1": mean(first), "hit3": mean(third)}
+        size = float(np.abs(row).sum())
+        runs.setdefault(sample.group, (sample, []))[1].append(row / size if size else row)
+    whole = []
+    for sample, rows in runs.values():
+        total = np.mean(rows, axis=0)
+        if sample.expected:
+            whole.append(tags[int(total.argmax())] in sample.expected)
+        else:
+            whole.append(_order(total, names, index)[0] == sample.component)
+    return {"hit1": mean(first), "hit3": mean(third), "run_hit1": mean(whole)}
+
+
+def _order(row: Floats, names: Sequence[str], index: Sequence[Sequence[int]]) -> list[str]:
+    suspicion = np.array([max(row[p] for p in places) for places in index])
+    return [names[i] for i in np.argsort(-suspicion, kind="stable")]
 
 
 def first_alarm(

@@ -170,7 +170,11 @@ def _each(values: dict[str, Any], dataset: Dataset) -> list[TaskPlan]:
         if any(fnmatch(b.group, p) or fnmatch(b.fault, p) for p in skip):
             continue
         name = (
-            b.domain if kind == "domain" else b.group if kind == "group" else b.notes.get(kind, "")
+            b.domain
+            if kind == "domain"
+            else b.group
+            if kind == "group"
+            else b.notes.get(kind, b.domain)
         )
         has[str(name)] = has.get(str(name), False) or b.level > 0
     wanted = [d for d, defective in sorted(has.items()) if defective]

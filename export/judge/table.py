@@ -56,6 +56,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 SHARED = (
     Column("deviation_hit1", "hit@1 deviation", ".2f"),
     Column("deviation_hit3", "hit@3 deviation", ".2f"),
+    Column("deviation_run_hit1", "runs with an expected tag first, deviation", ".2f"),
+    Column("cam_run_hit1", "the same, CAM", ".2f"),
     Column("cam_hit1", "hit@1 CAM", ".2f"),
     Column("cam_hit3", "hit@3 CAM", ".2f"),
     Column("fit_s", "fit, s", ".1f"),

@@ -168,7 +168,7 @@ def _optional(scorer: Scorer, fold: Fold) -> dict[str, float | None]:
     for name, prefix in (("attribution", "cam"), ("deviation", "deviation")):
         call = getattr(scorer, name, None)
         if call is not None and known:
-            found = m.hits(fold.test, np.asarray(call(fold.test)), codes)
+            found = m.hits(fold.test, np.asarray(call(fold.test)), fold.task.line)
             out.update({f"{prefix}_{k}": v for k, v in found.items()})
     severity = getattr(scorer, "severity", None)
     if severity is not None:
