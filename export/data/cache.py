@@ -21,7 +21,7 @@ from export.data.describe import PlantSpec, TagRow
 from export.data.findings import Finding
 from export.data.stretch import Counts, FileRead
 
-VERSION = 1
+VERSION = 2
 _ARRAYS = ("features", "valid", "severity")
 
 

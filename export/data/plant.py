@@ -28,7 +28,7 @@ from export.data.dataset import Batch, Dataset, DatasetError, LineSpec
 from export.data.describe import PlantSpec, load_description
 from export.data.findings import Finding, PlantError, refuse_faults
 from export.data.lines import line_spec
-from export.data.quality import findings_over_all
+from export.data.quality import copied_rows, findings_over_all
 from export.data.reader import read_group_of_files
 from export.data.source import files_of, sha256_of
 from export.data.stretch import Counts
@@ -84,14 +84,18 @@ def read_plant(
     findings += log_findings
     batches = []
     spans: list[tuple[str, float, float]] = []
+    prints: list[tuple[Batch, np.ndarray | None, np.ndarray | None]] = []
     for stretch in stretches:
         if any(fnmatch(stretch.group, pattern) for pattern in spec.skip):
             continue
         spans.append((stretch.group, float(stretch.notes["t_s"][0]) - spec.row_s * spec.step_rows,
                       float(stretch.notes["t_s"][-1])))  # fmt: skip
+        prints.append((stretch, stretch.notes.pop("prints", None),
+                       stretch.notes.pop("print_lines", None)))  # fmt: skip
         mine = labels.events_of(events, stretch.group)
         findings += [f for f in labels.conflicts(mine) if f not in findings]
         batches += cut_episodes(_labelled(spec, stretch, mine), spec.episode_rest_steps)
+    findings += copied_rows(prints)
     findings += labels.outside(events, spans)
     findings += findings_over_all(spec, batches, counts, tags)
     findings = [_tolerated(spec, f) for f in findings]

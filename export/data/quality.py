@@ -17,7 +17,7 @@ import numpy.typing as npt
 from export.data.dataset import Batch
 from export.data.describe import PlantSpec, TagRow
 from export.data.findings import Finding
-from export.data.stretch import Counts, Part, StretchBuilder
+from export.data.stretch import PRINT_SHARE, Counts, Part, StretchBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ TOLERANCE = 0.01
 STEADY = 0.05
 """Spread of the levels on either side, as a share of the jump."""
 NOISE_FACTOR = 1.5
+COPIED_PRINTS = 4
+"""Rows in the sample that two stretches must share before it is said; rest and start repeat."""
 """The noise must follow the factor up to this, or be unmeasurable on both sides."""
 
 
@@ -183,6 +185,33 @@ def findings_over_all(
         for domain in dict.fromkeys(b.domain for b in batches)
         if domain not in normal
     ]
+    return out
+
+
+def copied_rows(
+    prints: Sequence[tuple[Batch, np.ndarray | None, np.ndarray | None]],
+) -> list[Finding]:
+    """Stretches that share rows: the same recording under two names, maybe with two labels."""
+    seen: dict[int, int] = {}
+    shared: dict[tuple[int, int], list[int]] = {}
+    for number, (_, keys, lines) in enumerate(prints):
+        if keys is None or lines is None:
+            continue
+        own, first = np.unique(keys, return_index=True)
+        for key, line in zip(own.tolist(), lines[first].tolist()):
+            other = seen.setdefault(key, number)
+            if other != number:
+                shared.setdefault((other, number), []).append(line)
+    out = []
+    for (other, number), rows in shared.items():
+        if len(rows) < COPIED_PRINTS:
+            continue
+        a, b = prints[other][0], prints[number][0]
+        text = (
+            f"'{b.group}' repeats about {len(rows) * PRINT_SHARE} rows of '{a.group}' "
+            f"({a.notes['file']}), up to line {max(rows)}; never put the two on two sides of a split"
+        )
+        out.append(Finding(str(b.notes["file"]), min(rows), "duplicate", text))
     return out
 
 

@@ -127,6 +127,9 @@ def _stretches(
         notes = {**common_notes(part, file), "mark": part.mark}
         if day:
             notes["day"] = day
+        if number == 1:
+            notes["prints"] = np.concatenate([p for p, _ in builder.prints])
+            notes["print_lines"] = np.concatenate([n for _, n in builder.prints])
         out.append(
             Batch(
                 features=part.features,

@@ -18,6 +18,7 @@ from export.data.dataset import Batch
 from export.data.describe import LabelRule, TagRow
 from export.data.findings import Finding
 
+PRINT_SHARE = 8
 NO_LABEL = np.float32(-1)
 """A row that is not to be used."""
 
@@ -106,6 +107,8 @@ class StretchBuilder:
     counts: Counts = field(init=False)
     findings: list[Finding] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    prints: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    """(hash uint64[K], line int64[K]) of one row in PRINT_SHARE, chosen by its content."""
     _steps: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     _rest: list[np.ndarray] = field(default_factory=list)
     _last_t: float = float("-inf")
@@ -137,6 +140,7 @@ class StretchBuilder:
                 return
         self.counts.rows += len(t_s)
         self.counts.missing += np.isnan(x).sum(axis=0)
+        self.prints.append(_prints(x, lines))
         if not self.insert_gaps:
             self._first_line = self._first_line or int(lines[0])
             self._take(t_s, x, mark, lines)
@@ -255,6 +259,18 @@ def _mark_of_step(marks: np.ndarray, label: LabelRule) -> np.ndarray:
     value = np.take_along_axis(falling, place[:, None], axis=1)[:, 0]
     unused = none | (np.where(there, marks, 0) < 0).any(axis=1)
     return np.where(unused, NO_LABEL, value).astype(np.float32)
+
+
+def _prints(x: np.ndarray, lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of some rows, the same rows wherever they turn up again."""
+    draw = np.random.default_rng(0)
+    odd = draw.integers(0, 1 << 63, x.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    bits = np.ascontiguousarray(np.nan_to_num(x)).view(np.uint64)
+    bits = bits ^ (bits >> np.uint64(29))
+    key = (bits * odd).sum(axis=1, dtype=np.uint64)
+    key ^= key >> np.uint64(32)
+    some = key % np.uint64(PRINT_SHARE) == 0
+    return key[some], lines[some]
 
 
 def _raw_levels(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
