@@ -26,6 +26,7 @@ import numpy as np
 
 from export.data.dataset import Batch, Dataset, LineSpec
 from export.data.plant import windows
+from export.data.splits import refuse_leaks
 from export.faults import ExportError
 from export.judge.task import Fold, Task
 
@@ -271,24 +272,7 @@ def _hidden(sample: Batch) -> Batch:
 def _check(fold: Fold) -> None:
     """No row on two sides, both kinds to judge on, a normal for each target."""
     task, name = fold.task, fold.task.name
-    seen: dict[tuple[str, str], list[tuple[int, int]]] = {}
-    learnt = [*task.train, *task.calibrate, *task.unlabelled, *_flat(task.reference.values())]
-    for s in learnt:
-        seen.setdefault((s.domain, s.group), []).append(_span(s))
-    prints = {_print(s) for s in learnt} - {""}
-    for s in fold.test:
-        first, last = _span(s)
-        for a, b in seen.get((s.domain, s.group), []):
-            if first < b and a < last:
-                raise FoldError(
-                    f"{name}: steps {first}..{last} of '{s.group}' are tested and {a}..{b} are "
-                    "learnt from; split by time, group or batch"
-                )
-        if _print(s) in prints:
-            raise FoldError(
-                f"{name}: a test sample of '{s.group}' (steps {first}..{last}) is a copy of one "
-                "that is learnt from; remove the duplicate with `skip`"
-            )
+    refuse_leaks(_judged(fold))
     level = [s.level > 0 for s in fold.test]
     if not any(level) or all(level):
         kind = "normal" if all(level) and level else "defective"
@@ -307,15 +291,36 @@ def _check(fold: Fold) -> None:
 def _span(sample: Batch) -> tuple[int, int]:
     """The steps that are judged: all, or the last where the others are history only."""
     end = sample.first_step + len(sample.severity)
-    judged = np.flatnonzero(sample.severity >= 0)
-    return end - 1 if list(judged) == [len(sample.severity) - 1] else sample.first_step, end
+    return end - 1 if _last_only(sample) else sample.first_step, end
 
 
-def _print(sample: Batch) -> str:
-    """Hash of the rows; empty for a sample in which nothing moves: many such are alike."""
-    if not np.ptp(sample.features, axis=0).any():
-        return ""
-    return hashlib.sha256(np.ascontiguousarray(sample.features).tobytes()).hexdigest()
+def _last_only(sample: Batch) -> bool:
+    return list(np.flatnonzero(sample.severity >= 0)) == [len(sample.severity) - 1]
+
+
+def _judged(fold: Fold) -> Fold:
+    """The fold with every sample cut to the steps that are judged."""
+
+    def cut(samples: Sequence[Batch]) -> tuple[Batch, ...]:
+        return tuple(_last_step(s) if _last_only(s) else s for s in samples)
+
+    task = dataclasses.replace(
+        fold.task,
+        train=cut(fold.task.train),
+        reference={d: cut(some) for d, some in fold.task.reference.items()},
+        calibrate=cut(fold.task.calibrate),
+    )
+    return Fold(task=task, test=cut(fold.test))
+
+
+def _last_step(sample: Batch) -> Batch:
+    return dataclasses.replace(
+        sample,
+        features=sample.features[-1:],
+        valid=sample.valid[-1:],
+        severity=sample.severity[-1:],
+        first_step=sample.first_step + len(sample.severity) - 1,
+    )
 
 
 def _step_prints(sample: Batch) -> set[bytes]:
@@ -346,7 +351,3 @@ def _in(domain: str, patterns: Sequence[str]) -> bool:
 
 def _names(stretches: Sequence[Batch], patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(s.domain for s in stretches if _in(s.domain, patterns)))
-
-
-def _flat(groups: Iterable[Sequence[Batch]]) -> list[Batch]:
-    return [s for group in groups for s in group]

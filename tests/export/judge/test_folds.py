@@ -10,6 +10,7 @@ import pytest
 
 from edge.core.features import batch_features
 from export.data.dataset import Batch, Dataset, LineSpec
+from export.data.splits import LeakError
 from export.judge.folds import Cut, FoldError, TaskPlan, make_fold, samples_of
 
 LINE = LineSpec(
@@ -146,7 +147,7 @@ def with_copy(dataset: Dataset) -> Dataset:
 
 
 def test_a_copied_run_is_refused_by_hash() -> None:
-    with pytest.raises(FoldError, match="is a copy of one that is learnt from"):
+    with pytest.raises(LeakError, match="a copy under another name"):
         make_fold(with_copy(toy()), CUT, PLAN, 1)
 
 

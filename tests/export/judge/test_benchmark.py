@@ -1,0 +1,219 @@
+"""The benchmark keeps its promises: one broken fit is one row, what is there is not run again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.core.features import batch_features
+from export.data.dataset import Batch, Dataset, LineSpec
+from export.faults import ExportError
+from export.judge.benchmark import RESULTS, Options, Row, read_rows, run_benchmark
+from export.judge.card import card, store
+from export.judge.folds import Cut
+from export.judge.runner import Limits
+from export.judge.spec import Spec, load_spec, shipped, spec_of_plant
+from export.judge.table import gather, text_table
+
+LINE = LineSpec(
+    name="toy",
+    tags=(("F", "kg/h"), ("P", "bar"), ("T", "C")),
+    components=("C01", "C02", "C03"),
+    spans=(100.0, 10.0, 100.0),
+    row_s=60.0,
+    step_rows=2,
+)
+
+
+def stretch(seed: int, domain: str, group: str, onset: int | None) -> Batch:
+    draw = np.random.default_rng(seed)
+    level = np.zeros(60, np.int8)
+    if onset is not None:
+        level[onset:48] = 2
+    x = draw.normal([50.0, 5.0, 60.0], [1.0, 0.1, 0.5], (60, 2, 3))
+    x[:, :, 1] += 1.0 * level[:, None]
+    features, valid = batch_features(x.astype(np.float32))
+    defective = onset is not None
+    return Batch(
+        features=features,
+        valid=valid,
+        severity=level,
+        domain=domain,
+        split="train",
+        group=group,
+        fault="leak" if defective else "",
+        component="C02" if defective else "",
+    )
+
+
+DATASET = Dataset(
+    line=LINE,
+    batches=tuple(
+        stretch(10 * k + n, d, f"{d}{n}", 36 if n < 3 else None)
+        for k, d in enumerate("ab")
+        for n in range(4)
+    ),
+    simulated=True,
+    source="invented",
+    sha256="0" * 64,
+)
+SPEC = Spec(
+    name="toy",
+    title="A toy (simulated)",
+    cut=Cut(steps=6, stride=3),
+    each=({"few_groups": 1},),
+)
+
+
+def run(out: Path, *methods: str, spec: Spec = SPEC, **having: object) -> list[Row]:
+    values: dict[str, object] = {"seeds": (1,), "quiet": True, "jobs": 2}
+    options = Options(out=out, methods=methods, **(values | having))  # type: ignore[arg-type]
+    return run_benchmark([(spec, DATASET)], options)
+
+
+def test_a_row_has_its_figures_and_its_hashes(tmp_path: Path) -> None:
+    rows = run(tmp_path, "shift", tasks="-> b")
+    assert [r["status"] for r in rows] == ["ok"]
+    row = rows[0]
+    assert row["figures"]["auc"] > 0.99
+    assert row["figures"]["deviation_hit1"] == 1.0
+    assert row["simulated"] is True
+    assert len(row["data"]) == len(row["code"]) == 16
+    assert row["samples"]["target_defective"] > 0
+    assert read_rows(tmp_path / RESULTS) == rows
+    with np.load(next((tmp_path / "scores" / "toy").glob("*.npz"))) as scores:
+        assert len(scores["score"]) == len(scores["level"]) == row["samples"]["test"]
+
+
+@pytest.mark.parametrize(
+    ("way", "status", "reason"),
+    [
+        ("crash", "failed", "ended by SIGABRT"),
+        ("leave", "failed", "exit code 3"),
+        ("loop", "failed", "took more than 2 s; give more with --seconds"),
+        ("hog", "failed", "took more than 1 GiB of memory"),
+        ("unfit", "not applicable", "needs two suns"),
+        ("fault", "failed", "ZeroDivisionError at rehearse.py"),
+        ("nan", "failed", "scores are not finite"),
+    ],
+)
+def test_what_breaks_is_one_row(tmp_path: Path, way: str, status: str, reason: str) -> None:
+    seconds = 2.0 if way == "loop" else 60.0
+    limits = Limits(seconds=seconds, gib=1.0)
+    rows = run(tmp_path, f"fail-{way}", "shift", tasks="-> b", limits=limits)
+    at = {r["method"]: r for r in rows}
+    assert at["shift"]["status"] == "ok"
+    assert at[f"fail-{way}"]["status"] == status
+    assert reason in at[f"fail-{way}"]["reason"]
+
+
+def test_what_is_there_is_not_run_again(tmp_path: Path) -> None:
+    first = run(tmp_path, "shift")
+    again = run(tmp_path, "shift", seeds=(1, 2))
+    assert len(read_rows(tmp_path / RESULTS)) == len(again) == 2 * len(first)
+    assert [r for r in again if r["seed"] == 1] == first
+
+
+def test_a_half_written_line_is_run_again(tmp_path: Path) -> None:
+    run(tmp_path, "shift", tasks="-> b")
+    path = tmp_path / RESULTS
+    path.write_text(path.read_text()[:-40])
+    assert read_rows(path) == []
+    rows = run(tmp_path, "shift", tasks="-> b")
+    assert [r["status"] for r in rows] == ["ok"]
+
+
+def test_other_data_is_another_row(tmp_path: Path) -> None:
+    run(tmp_path, "shift", tasks="-> b")
+    moved = dataclasses.replace(SPEC, cut=Cut(steps=6, stride=6))
+    run(tmp_path, "shift", tasks="-> b", spec=moved)
+    rows = read_rows(tmp_path / RESULTS)
+    assert len(rows) == 2
+    assert rows[0]["data"] != rows[1]["data"]
+
+
+def test_a_set_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+    gone = Spec(name="gone", title="gone", data=tmp_path / "nowhere", each=({},))
+    options = Options(out=tmp_path, methods=("shift",), seeds=(1,), quiet=True)
+    rows = run_benchmark([(gone, None), (SPEC, DATASET)], options)
+    assert {r["set"] for r in rows} == {"toy"}
+    (skipped,) = read_rows(tmp_path / RESULTS, "skipped")
+    assert "no such file" in skipped["reason"]
+
+
+def test_an_unknown_method_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="method 'nonsense': unknown"):
+        run(tmp_path, "nonsense")
+
+
+def test_the_card_says_what_was_measured_and_what_was_not(tmp_path: Path) -> None:
+    run(tmp_path, "shift", "fail-crash", "fail-unfit", seeds=(1, 2))
+    stored = tmp_path / "benchmark.jsonl"
+    store(tmp_path, stored)
+    text = card(stored, tmp_path / "figures")
+    assert "## A toy (simulated)" in text
+    assert "not measured" in text
+    assert "### Fits that failed" in text
+    assert "SIGABRT" in text
+    assert "needs two suns" in text
+    assert str(tmp_path) not in text
+    assert text == card(stored, tmp_path / "figures")
+
+
+def test_the_table_shows_spread_over_seeds(tmp_path: Path) -> None:
+    rows = run(tmp_path, "shift", seeds=(1, 2))
+    text = text_table(rows, read_rows(tmp_path / RESULTS, "set"))
+    assert "±" in text
+    assert "[simulated]" in text
+    (one, _) = gather(rows)
+    assert one["seeds"] == [1, 2]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_benchmark_can_be_read(name: str) -> None:
+    spec = load_spec(name)
+    assert spec.tasks or spec.each
+    assert spec.plant is None or spec.plant.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("plant = 'skab'", r"no \[\[task\]\]"),
+        ("[[task]]\neach = true", "exactly one of 'plant' and 'data'"),
+        ("plant = 'x'\n[[task]]\nname = 'n'\nsources = []", "key 'task.targets' is missing"),
+        ("plant = 'x'\nthresh = 1\n[[task]]\neach = true", "unknown key 'thresh'"),
+        ("plant = 'x'\njudge = 'me'\n[[task]]\neach = true", "judge = 'me': permitted are"),
+        ("plant = 'x'\nfalse_alarms = 'few'\n[[task]]\neach = true", "permitted is a number"),
+        ("plant = 'x'\n[cut]\nsteps = 'all'\n[[task]]\neach = true", "cut.steps = 'all'"),
+        ("plant = [", "not valid TOML"),
+    ],
+)
+def test_a_wrong_description_says_what_is_permitted(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ExportError, match=message):
+        load_spec(str(path))
+
+
+def test_a_plant_nobody_has_seen_gets_a_task_per_domain() -> None:
+    spec = spec_of_plant(Path("mine.toml"), DATASET)
+    assert [p.name for p in spec.plans(DATASET)] == ["b -> a", "a -> b"]
+    one = dataclasses.replace(
+        DATASET, batches=tuple(dataclasses.replace(b, domain="line") for b in DATASET.batches)
+    )
+    plans = spec_of_plant(Path("mine.toml"), one).plans(one)
+    assert [p.targets for p in plans] == [("a0",), ("a1",), ("a2",), ("b0",), ("b1",), ("b2",)]
+    assert all(p.targets[0] not in p.sources for p in plans)
+
+
+def test_results_are_one_json_object_a_line(tmp_path: Path) -> None:
+    run(tmp_path, "shift", tasks="-> b")
+    kinds = [json.loads(x)["kind"] for x in (tmp_path / RESULTS).read_text().splitlines()]
+    assert kinds == ["run", "set", "result"]
