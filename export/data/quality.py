@@ -209,7 +209,7 @@ def copied_rows(
         a, b = prints[other][0], prints[number][0]
         text = (
             f"'{b.group}' repeats about {len(rows) * PRINT_SHARE} rows of '{a.group}' "
-            f"({a.notes['file']}), up to line {max(rows)}; never put the two on two sides of a split"
+            f"({a.notes['file']}), to line {max(rows)}; never put the two on two sides of a split"
         )
         out.append(Finding(str(b.notes["file"]), min(rows), "duplicate", text))
     return out

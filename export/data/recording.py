@@ -21,11 +21,15 @@ def load_recording(
 
     Arguments and exceptions as `export.data.plant.load_plant`.
     """
-    dataset = load_plant(description, data, cache=cache, quiet=quiet)
+    return cut_recording(load_plant(description, data, cache=cache, quiet=quiet))
+
+
+def cut_recording(dataset: Dataset) -> Dataset:
+    """Each stretch as its normal beginning and its rest. Raises DatasetError if none is left."""
     batches = tuple(part for stretch in dataset.batches for part in beginning_and_rest(stretch))
     if not batches:
         raise DatasetError(
-            f"{description}: every stretch ends within its first normal rows; record longer, or "
+            f"{dataset.source}: every stretch ends within its first normal rows; record longer, or "
             "take smaller normal_rows"
         )
     return dataclasses.replace(dataset, batches=batches)
