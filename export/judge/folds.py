@@ -91,7 +91,7 @@ def make_fold(dataset: Dataset, cut: Cut, plan: TaskPlan, seed: int) -> Fold:
             known = ", ".join(sorted({s.domain for s in stretches}))
             raise FoldError(f"{plan.name}: no domain '{domain}' in {dataset.source}: has {known}")
     if cut.steps == 0:
-        fold = _of_batches(dataset, stretches, plan)
+        fold = _of_batches(dataset, stretches, plan, seed)
     else:
         fold = _of_windows(dataset, stretches, cut, plan, seed)
     _check(fold)
@@ -116,7 +116,7 @@ def samples_of(stretch: Batch, cut: Cut) -> list[Batch]:
 def _of_windows(
     dataset: Dataset, stretches: Sequence[Batch], cut: Cut, plan: TaskPlan, seed: int
 ) -> Fold:
-    draw = np.random.default_rng([seed, zlib.crc32(plan.name.encode())])
+    draw = _draw(plan, seed)
     train: list[Batch] = []
     reference: dict[str, list[Batch]] = {}
     calibrate: list[Batch] = []
@@ -206,14 +206,24 @@ def _borders(stretch: Batch, line: LineSpec, plan: TaskPlan, cut: Cut) -> _Borde
     )
 
 
-def _of_batches(dataset: Dataset, stretches: Sequence[Batch], plan: TaskPlan) -> Fold:
-    """Whole batches: their sides are the dataset's own (by seed range)."""
-    sources = [s for s in stretches if _in(s.domain, plan.sources) and s.split == "train"]
+def _of_batches(dataset: Dataset, stretches: Sequence[Batch], plan: TaskPlan, seed: int) -> Fold:
+    """Whole batches: their sides are the dataset's own (by seed range), or else by batch."""
     mine = [s for s in stretches if _in(s.domain, plan.targets)]
+    sided = {s.split for s in mine} == {"train", "calibrate", "test"}
+    if not sided:
+        stretches = _one_length(stretches)
+        mine = _sides_by_batch([s for s in stretches if s.domain in _domains(mine)], plan, seed)
+    sources = [
+        s
+        for s in stretches
+        if _in(s.domain, plan.sources)
+        and not _in(s.domain, plan.targets)
+        and (s.split == "train" or not sided)
+    ]
     learn = [s for s in mine if s.split == "train"]
     defective = [s for s in learn if s.level > 0]
     normal = [s for s in learn if s.level == 0]
-    kept = defective[: plan.few] if plan.few else defective
+    kept = _few(defective, plan.few, _draw(plan, seed)) if plan.few else defective
     reference: dict[str, list[Batch]] = {}
     for s in [*sources, *normal]:
         if s.level == 0:
@@ -231,6 +241,35 @@ def _of_batches(dataset: Dataset, stretches: Sequence[Batch], plan: TaskPlan) ->
         simulated=dataset.simulated,
     )
     return Fold(task=task, test=_side([s for s in mine if s.split == "test"], "test"))
+
+
+def _one_length(stretches: Sequence[Batch]) -> list[Batch]:
+    """Each stretch as one sample, as long as the shortest."""
+    steps = min(len(s.severity) for s in stretches)
+    return [samples_of(s, Cut(steps=steps, stride=len(s.severity)))[0] for s in stretches]
+
+
+def _sides_by_batch(mine: Sequence[Batch], plan: TaskPlan, seed: int) -> list[Batch]:
+    """Normal batches by thirds in their order (reference, threshold, test); a few defective ones
+    are labelled, drawn by the seed."""
+    normal = [s for s in mine if s.level == 0]
+    defective = [s for s in mine if s.level > 0]
+    labelled = _labelled_groups(defective, plan, _draw(plan, seed))
+    third = max(1, len(normal) // 3)
+    sides = ["train"] * third + ["calibrate"] * third + ["test"] * len(normal)
+    out = [dataclasses.replace(s, split=side) for s, side in zip(normal, sides)]
+    for s in defective:
+        side = "train" if s.group in labelled else "test"
+        out.append(dataclasses.replace(s, split=side))
+    return out
+
+
+def _domains(samples: Sequence[Batch]) -> frozenset[str]:
+    return frozenset(s.domain for s in samples)
+
+
+def _draw(plan: TaskPlan, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(plan.name.encode())])
 
 
 def _labelled_groups(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
+from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,8 +37,14 @@ PLANTS = Path(__file__).parents[1] / "plants"
 JUDGES = ("windows", "rows", "run")
 AUTO_STEPS = 60
 """Model steps of a sample of a continuous plant that does not say more; fewer if it is short."""
-WHOLE_BATCH_STRETCHES = 12
-"""So many stretches per domain of about one length are batches, each one sample."""
+AUTO_LEAST = 3
+AUTO_SAMPLES = 3000
+"""About so many samples, so that a fit stays a matter of seconds; normal ones are cut finer where
+they are few."""
+ALIKE = 0.8
+NORMAL_BATCHES = 6
+"""Stretches alike to this share of the longest are batches, each one sample, if every domain has
+so many normal ones."""
 
 
 class SpecError(ExportError):
@@ -122,16 +129,7 @@ def spec_of_plant(plant: Path, dataset: Dataset, file: Path | None = None) -> Sp
     defective stretch where it has at least two.
     """
     domains = sorted({b.domain for b in dataset.batches})
-    lengths = np.array([len(b.severity) for b in dataset.batches])
-    alike = lengths.min() >= 0.8 * lengths.max()
-    batches = bool(dataset.line.schedule_steps) or (
-        alike and len(lengths) >= WHOLE_BATCH_STRETCHES * len(domains) and lengths.max() <= 240
-    )
-    if batches and {b.split for b in dataset.batches} == {"train", "calibrate", "test"}:
-        cut = Cut(steps=0)
-    else:
-        steps = int(max(2, min(AUTO_STEPS, np.median(lengths) // 10)))
-        cut = Cut(steps=steps, stride=max(1, steps // 3))
+    cut = Cut(steps=0) if _are_batches(dataset) else _cut_for(dataset)
     run = any("to_failure_s" in b.notes for b in dataset.batches)
     how: dict[str, Any] = {"few_groups": 0 if run else 1}
     if len(domains) == 1:
@@ -148,6 +146,28 @@ def spec_of_plant(plant: Path, dataset: Dataset, file: Path | None = None) -> Sp
         cut=cut,
         each=(how,),
     )
+
+
+def _are_batches(dataset: Dataset) -> bool:
+    """Stretches of about one length, enough normal ones in every domain to split by batch."""
+    lengths = [len(b.severity) for b in dataset.batches]
+    normal = Counter(b.domain for b in dataset.batches if b.level == 0)
+    return min(lengths) >= ALIKE * max(lengths) and all(
+        normal[d] >= NORMAL_BATCHES for d in {b.domain for b in dataset.batches}
+    )
+
+
+def _cut_for(dataset: Dataset) -> Cut:
+    """Windows short enough that the healthy beginning of a stretch holds several."""
+    lengths = [len(b.severity) for b in dataset.batches]
+    healthy = [int(np.argmax(b.severity > 0)) for b in dataset.batches if b.severity[0] == 0]
+    healthy = [h for h in healthy if h] or lengths
+    steps = int(min(AUTO_STEPS, np.median(lengths) // 10, np.quantile(healthy, 0.25) // 6))
+    steps = max(AUTO_LEAST, steps)
+    stride = max(1, steps // 3, round(sum(lengths) / AUTO_SAMPLES))
+    normals = sum(int((b.severity == 0).sum()) for b in dataset.batches)
+    fine = max(1, min(stride, steps // 6), round(normals / AUTO_SAMPLES))
+    return Cut(steps=steps, stride=max(stride, fine), stride_normal=fine)
 
 
 def load_data(spec: Spec) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 
 from edge.core.features import batch_features
+from export.cli import benchmark
 from export.data.dataset import Batch, Dataset, LineSpec
+from export.data.plant import piece_of
 from export.faults import ExportError
 from export.judge.benchmark import RESULTS, Options, Row, read_rows, run_benchmark
 from export.judge.card import card, store
-from export.judge.folds import Cut
+from export.judge.folds import Cut, make_fold
 from export.judge.runner import Limits
 from export.judge.spec import Spec, load_spec, shipped, spec_of_plant
 from export.judge.table import gather, text_table
+from export.methods import METHODS, REHEARSALS
 
 LINE = LineSpec(
     name="toy",
@@ -211,6 +215,82 @@ def test_a_plant_nobody_has_seen_gets_a_task_per_domain() -> None:
     plans = spec_of_plant(Path("mine.toml"), one).plans(one)
     assert [p.targets for p in plans] == [("a0",), ("a1",), ("a2",), ("b0",), ("b1",), ("b2",)]
     assert all(p.targets[0] not in p.sources for p in plans)
+
+
+PLANT = r"""
+files = ["run*.csv"]
+time = "t_s"
+time_format = "s"
+row_s = 60.0
+step_rows = 2
+label = "bad"
+auto_tags = ["F", "P"]
+group = "{stem}"
+domain = "site{site}"
+file_pattern = 'run(?P<run>\d+)_site(?P<site>\d+)'
+"""
+
+
+def write_plant(folder: Path) -> Path:
+    """Six runs of two sites as CSV, and what describes them."""
+    for n in range(6):
+        draw = np.random.default_rng(n)
+        bad = (np.arange(240) >= 150) & (np.arange(240) < 210) & (n % 3 < 2)
+        x = draw.normal([50.0 + 10.0 * (n % 2), 5.0], [1.0, 0.1], (240, 2))
+        x[:, 1] += 1.0 * bad
+        lines = [f"{60 * k},{x[k, 0]:.4f},{x[k, 1]:.4f},{int(bad[k])}" for k in range(240)]
+        file = folder / f"run{n}_site{n % 2}.csv"
+        file.write_text("t_s,F,P,bad\n" + "\n".join(lines) + "\n")
+    path = folder / "mine.toml"
+    path.write_text(PLANT)
+    return path
+
+
+def command(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    benchmark.add(parser.add_subparsers())
+    return parser.parse_args(["benchmark", *argv])
+
+
+def test_a_plant_of_ones_own_needs_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(METHODS, "shift", REHEARSALS["shift"])
+    plant, out = str(write_plant(tmp_path)), str(tmp_path / "out")
+    args = command("--plant", plant, "--out", out, "--only", "shift", "--quick", "--quiet")
+    benchmark.run(args)
+    text = capsys.readouterr().out
+    assert "site1 -> site0" in text
+    assert "site0 -> site1" in text
+    rows = read_rows(tmp_path / "out" / RESULTS)
+    assert [r["status"] for r in rows] == ["ok", "ok"]
+    assert min(r["figures"]["auc"] for r in rows) > 0.95
+
+
+def test_no_such_method_is_said_before_anything_is_read(tmp_path: Path) -> None:
+    args = command("--plant", str(tmp_path / "none.toml"), "--only", "nonsense")
+    with pytest.raises(ExportError, match="no such method"):
+        benchmark.run(args)
+
+
+def test_batches_are_split_by_batch() -> None:
+    """Ten normal batches of a domain and five defective ones, a little unlike in length."""
+    batches = tuple(
+        dataclasses.replace(
+            piece_of(stretch(100 * k + n, d, f"{d}{n}", 0 if n > 9 else None), 0, 60 - n % 3),
+            split="test",
+        )
+        for k, d in enumerate("ab")
+        for n in range(15)
+    )
+    dataset = dataclasses.replace(DATASET, batches=batches)
+    spec = spec_of_plant(Path("mine.toml"), dataset)
+    assert spec.cut.steps == 0
+    fold = make_fold(dataset, spec.cut, spec.plans(dataset)[0], 1)
+    assert {b.level > 0 for b in fold.test} == {True, False}
+    assert {len(b.severity) for b in fold.test} == {58}
+    assert len(fold.task.calibrate) == 3
+    assert sum(b.level > 0 and b.domain == "a" for b in fold.task.train) == 1
 
 
 def test_results_are_one_json_object_a_line(tmp_path: Path) -> None:
