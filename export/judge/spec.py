@@ -23,6 +23,7 @@ import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -207,8 +208,9 @@ def _each(values: dict[str, Any], dataset: Dataset) -> list[TaskPlan]:
                 **{
                     **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()},
                     "name": f"{start} -> {target}",
-                    "sources": others,
-                    "targets": (target,),
+                    # They are patterns; a name is taken as it is.
+                    "sources": tuple(escape(d) for d in others),
+                    "targets": (escape(target),),
                 }
             )
         )
