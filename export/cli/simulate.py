@@ -24,14 +24,15 @@ def add(sub: Commands) -> None:
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--batches", type=float, default=1.0, help="factor on the number of batches")
     p.add_argument("--faults", default="", help="comma-separated codes; default: all of the twin")
+    p.add_argument("--jobs", type=int, default=0, help="processes; default: one per core")
     p.add_argument("--domain-seed", type=int, default=0, help="which target domain")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
-    from export.data.dataset import DatasetError, save_dataset
+    from export.data.dataset import DatasetError
     from export.data.lines import line_spec, load_line
-    from export.data.simulate import Plan, simulate_dataset
+    from export.data.simulate import Plan, simulate_into
 
     line = load_line(args.config, args.line)
     if line.schedule is None:
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     faults = tuple(code for code in args.faults.split(",") if code)
     plan = dataclasses.replace(plan, faults=faults, **counts)
     try:
-        dataset = simulate_dataset(plan, line_spec(line, 60), line.schedule)
+        count = simulate_into(args.out, plan, line_spec(line, 60), line.schedule, args.jobs)
     except ValueError as error:
         raise DatasetError(f"simulate: {error}") from error
-    save_dataset(dataset, args.out)
-    print(f"{len(dataset.batches)} simulated batches in {args.out}")
+    print(f"{count} simulated batches in {args.out}")

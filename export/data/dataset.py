@@ -108,41 +108,67 @@ class Dataset:
 def save_dataset(dataset: Dataset, directory: Path) -> None:
     """Write one .npz per batch and the index; the index last, so that it names only whole files."""
     directory.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for number, batch in enumerate(dataset.batches):
-        name = f"batch-{number:04d}.npz"
-        over_steps = {
-            NOTE + note: value
-            for note, value in batch.notes.items()
-            if isinstance(value, np.ndarray)
-        }
+    rows = [save_batch(directory, number, batch) for number, batch in enumerate(dataset.batches)]
+    save_index(
+        directory,
+        rows,
+        line=dataset.line,
+        simulated=dataset.simulated,
+        source=dataset.source,
+        sha256=dataset.sha256,
+    )
+
+
+def batch_file(number: int) -> str:
+    """Name of the file of batch `number`."""
+    return f"batch-{number:04d}.npz"
+
+
+def save_batch(directory: Path, number: int, batch: Batch) -> dict[str, Any]:
+    """Write one batch, whole or not at all; its row of the index."""
+    over_steps = {
+        NOTE + note: value for note, value in batch.notes.items() if isinstance(value, np.ndarray)
+    }
+    partial = directory / f".{batch_file(number)}"
+    with partial.open("wb") as file:
         np.savez_compressed(
-            directory / name,
+            file,
             features=batch.features,
             valid=batch.valid.astype(np.float16),
             severity=batch.severity,
             **over_steps,  # type: ignore[arg-type]
         )
-        rows.append(
-            {
-                "file": name,
-                "domain": batch.domain,
-                "split": batch.split,
-                "group": batch.group,
-                "fault": batch.fault,
-                "component": batch.component,
-                "first_step": batch.first_step,
-                "expected": batch.expected,
-                "notes": {n: v for n, v in batch.notes.items() if NOTE + n not in over_steps},
-            }
-        )
+    partial.replace(directory / batch_file(number))
+    return {
+        "file": batch_file(number),
+        "domain": batch.domain,
+        "split": batch.split,
+        "group": batch.group,
+        "fault": batch.fault,
+        "component": batch.component,
+        "first_step": batch.first_step,
+        "expected": batch.expected,
+        "notes": {n: v for n, v in batch.notes.items() if NOTE + n not in over_steps},
+    }
+
+
+def save_index(
+    directory: Path,
+    rows: list[dict[str, Any]],
+    *,
+    line: LineSpec,
+    simulated: bool,
+    source: str,
+    sha256: str,
+) -> None:
+    """Write the index over `rows` of `save_batch`."""
     index = {
         "format": FORMAT,
         "features": list(FEATURES),
-        "line": _spec_to_dict(dataset.line),
-        "simulated": dataset.simulated,
-        "source": dataset.source,
-        "sha256": dataset.sha256,
+        "line": _spec_to_dict(line),
+        "simulated": simulated,
+        "source": source,
+        "sha256": sha256,
         "batches": rows,
     }
     (directory / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")

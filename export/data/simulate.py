@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +26,20 @@ from edge.twin.faults import FAULTS
 from edge.twin.scenario import Scenario
 from edge.twin.simulate import Batch as TwinBatch
 from edge.twin.simulate import batches as twin_batches
-from export.data.dataset import Batch, Dataset, LineSpec, Split
+from export.data.dataset import (
+    Batch,
+    Dataset,
+    DatasetError,
+    LineSpec,
+    Split,
+    batch_file,
+    save_batch,
+    save_index,
+)
+
+CHUNK = 16
+"""Batches computed together by one process; a stopped run loses at most these."""
+PLAN = "plan.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,18 +117,123 @@ def simulate_dataset(
     for (scenario, split), twin in tqdm(
         zip(wanted, made), desc="simulating", unit="batch", total=len(wanted), disable=quiet or None
     ):
-        if twin.values.shape[1] != len(line.tags):
-            raise ValueError(
-                f"the twin has {twin.values.shape[1]} tags, line '{line.name}' has {len(line.tags)}"
-            )
+        _fits(twin, line)
         batches.append(_batch(scenario, split, twin, line))
     return Dataset(
         line=line,
         batches=tuple(batches),
         simulated=True,
-        source=f"digital twin, plan seed {plan.seed}, {len(batches)} batches (simulated)",
+        source=_source(plan, len(batches)),
         sha256=_hash(plan, line, [s for s, _ in wanted]),
     )
+
+
+Place = tuple[int, Scenario, Split]
+"""Number of a batch in the dataset, and what it is."""
+
+
+def simulate_into(
+    directory: Path,
+    plan: Plan,
+    line: LineSpec,
+    schedule: Schedule,
+    jobs: int = 0,
+    quiet: bool = False,
+) -> int:
+    """Run the twin in `jobs` processes (0: one per core) and store a dataset; the batches in it.
+
+    Batches are written as they come and the index last. A run that was stopped is taken up again
+    where it ended; its batches are the same whatever the number of processes.
+
+    Raises:
+        DatasetError: the directory holds another plan, or the line is not the twin's.
+    """
+    wanted = scenarios(plan)
+    sha256 = _hash(plan, line, [scenario for scenario, _ in wanted])
+    _claim(directory, sha256)
+    todo = [
+        (number, scenario, split)
+        for number, (scenario, split) in enumerate(wanted)
+        if not (directory / batch_file(number)).is_file()
+    ]
+    chunks = [todo[k : k + CHUNK] for k in range(0, len(todo), CHUNK)]
+    context = multiprocessing.get_context("spawn")
+    workers = min(jobs or os.cpu_count() or 1, max(1, len(chunks)))
+    with (
+        tqdm(total=len(wanted), initial=len(wanted) - len(todo), desc="simulating", unit="batch",
+             disable=quiet or None) as bar,
+        ProcessPoolExecutor(workers, mp_context=context) as pool,
+    ):  # fmt: skip
+        pending = [pool.submit(_write, directory, chunk, line, schedule) for chunk in chunks]
+        try:
+            for done in as_completed(pending):
+                bar.update(done.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    save_index(
+        directory,
+        [_row(number, scenario, split) for number, (scenario, split) in enumerate(wanted)],
+        line=line,
+        simulated=True,
+        source=_source(plan, len(wanted)),
+        sha256=sha256,
+    )
+    return len(wanted)
+
+
+def _claim(directory: Path, sha256: str) -> None:
+    """Batches of two plans must never meet in one directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / PLAN
+    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != {"sha256": sha256}:
+        raise DatasetError(
+            f"{directory}: holds batches of another plan; choose another folder or remove this one"
+        )
+    if not file.is_file() and any(directory.glob("batch-*.npz")):
+        raise DatasetError(f"{directory}: holds other batches; choose another folder")
+    file.write_text(json.dumps({"sha256": sha256}) + "\n")
+
+
+def _write(directory: Path, chunk: Sequence[Place], line: LineSpec, schedule: Schedule) -> int:
+    """Compute and store one chunk, in a process of its own."""
+    made = twin_batches([scenario for _, scenario, _ in chunk], schedule)
+    for (number, scenario, split), twin in zip(chunk, made):
+        _fits(twin, line)
+        save_batch(directory, number, _batch(scenario, split, twin, line))
+    return len(chunk)
+
+
+def _fits(twin: TwinBatch, line: LineSpec) -> None:
+    if twin.values.shape[1] != len(line.tags):
+        raise DatasetError(
+            f"the twin has {twin.values.shape[1]} tags, line '{line.name}' has {len(line.tags)}"
+        )
+
+
+def _source(plan: Plan, count: int) -> str:
+    return f"digital twin, plan seed {plan.seed}, {count} batches (simulated)"
+
+
+def _row(number: int, scenario: Scenario, split: Split) -> dict[str, Any]:
+    """A row of the index, from the scenario alone."""
+    return {
+        "file": batch_file(number),
+        **_labels(scenario, split),
+        "first_step": 0,
+        "expected": (),
+    }
+
+
+def _labels(scenario: Scenario, split: Split) -> dict[str, Any]:
+    return {
+        "domain": scenario.domain,
+        "split": split,
+        "group": f"seed {scenario.seed}",
+        "fault": scenario.active_fault or "",
+        "component": scenario.component or "",
+        "notes": {"seed": scenario.seed, "confounders": list(scenario.confounders)},
+    }
 
 
 def _batch(scenario: Scenario, split: Split, twin: TwinBatch, line: LineSpec) -> Batch:
@@ -121,18 +243,7 @@ def _batch(scenario: Scenario, split: Split, twin: TwinBatch, line: LineSpec) ->
     features, valid = batch_features(cut)
     severity = np.full(steps, scenario.severity, np.int8)
     severity[: int(np.ceil(scenario.start_fraction * steps))] = 0
-    notes: dict[str, Any] = {"seed": scenario.seed, "confounders": list(scenario.confounders)}
-    return Batch(
-        features=features,
-        valid=valid,
-        severity=severity,
-        domain=scenario.domain,
-        split=split,
-        group=f"seed {scenario.seed}",
-        fault=scenario.active_fault or "",
-        component=scenario.component or "",
-        notes=notes,
-    )
+    return Batch(features=features, valid=valid, severity=severity, **_labels(scenario, split))
 
 
 def _hash(plan: Plan, line: LineSpec, every: Sequence[Scenario]) -> str:

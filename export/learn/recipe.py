@@ -22,11 +22,19 @@ class RecipeError(ExportError):
 class NetworkSizes:
     """Sizes and time constants that do not depend on the line."""
 
-    channels: int = 16
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    gru_in: int = 32
-    gru: int = 32
-    pool_steps: float = 15.0
+    channels: int = 24
+    dilations: tuple[int, ...] = (1, 2)
+    gru_in: int = 16
+    gru: int = 16
+    pool_steps: float = 5.0
+    slow_steps: float = 90.0
+    quick_steps: float = 10.0
+    swing_steps: float = 120.0
+    anchor_first: int = 20
+    anchor_last: int = 150
+    reach: float = 20.0
+    dead_zone: float = 2.5
+    dropout: float = 0.2
     deviation_steps: float = 45.0
     fast_steps: float = 8.0
     clamp: float = 8.0
@@ -37,12 +45,15 @@ class NetworkSizes:
 class Training:
     """Gradient training of the classifier."""
 
-    iterations: int = 400
+    iterations: int = 1200
     """Optimiser steps; 0 leaves the classifier out."""
-    batch: int = 8
-    crop_steps: int = 240
-    learning_rate: float = 4e-3
-    weight_decay: float = 1e-4
+    batch: int = 32
+    crop_steps: int = 40
+    """Model steps of one training crop; evidence is computed over the whole batch before."""
+    crops: int = 6
+    """Crops taken from each batch."""
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.05
     target_share: float = 0.6
     """Share of each mini-batch drawn from the target domain."""
     mask_tag: float = 0.04
@@ -86,6 +97,13 @@ class Recipe:
     target_domain: str = "target"
     """Domain whose reference goes into the bundle."""
     ridge: float = 0.3
+    """Of the residual map behind the deviation head."""
+    relation_ridge: float = 0.01
+    firm_ridge: float = 0.1
+    """Of the relations the classifier sees: precise ones and coarse ones."""
+    ordinary_share: float = 0.6
+    """Share of the normal batches, the least extreme ones, on which relations and spreads are
+    learnt: grade changes and pump exchanges would blunt them."""
     persist_steps: int = 3
     false_alarms: float = 1 / 30
     """Budget: false alarms per normal batch."""

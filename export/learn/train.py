@@ -5,6 +5,7 @@ Shape legend: B crops, N model steps, P tags.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from export.data.dataset import Batch, Dataset
+from export.data.dataset import Dataset
 from export.faults import ExportError
+from export.learn.crops import UNKNOWN, Crop, draw_crops, kinds_of, make_crops, pools_of, stack
 from export.learn.recipe import Recipe
 from export.model.align import class_mmd
 from export.model.fit import (
@@ -26,14 +28,11 @@ from export.model.fit import (
     fit_references,
     fit_thresholds,
     normals,
-    tensors,
 )
-from export.model.network import OUTPUTS, Network, NetworkConfig
+from export.model.network import Network, NetworkConfig
+from export.model.relations import fit_evidence
 
-CLASSIFIER, SEVERITY, CAM, POOLED = (
-    OUTPUTS.index(name) for name in ("classifier", "severity", "cam", "pooled")
-)
-WARM_CROP = 20
+WARM_CROP = 10
 """Steps of a crop without loss: the states start at zero."""
 
 
@@ -61,21 +60,15 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
     """
     torch.manual_seed(recipe.seed)
     torch.use_deterministic_algorithms(True)
-    draw = np.random.default_rng(recipe.seed)
     sizes = recipe.network
     tags = len(dataset.line.tags)
+    defective = [b for b in dataset.select("train") if (b.severity > 0).any()]
+    kinds = kinds_of(dataset.line.components, defective)
     network = Network(
         NetworkConfig(
             tags=tags,
-            channels=sizes.channels,
-            dilations=sizes.dilations,
-            gru_in=sizes.gru_in,
-            gru=sizes.gru,
-            pool_steps=sizes.pool_steps,
-            deviation_steps=sizes.deviation_steps,
-            fast_steps=sizes.fast_steps,
-            clamp=sizes.clamp,
-            top_k=min(sizes.top_k, tags),
+            kinds=len(kinds),
+            **{**dataclasses.asdict(sizes), "top_k": min(sizes.top_k, tags)},
         )
     )
     try:
@@ -87,9 +80,10 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
     holding = [b for d in domains for b in normals(dataset, d, "calibrate")]
     fit_deviation(network, fitting, holding, references, recipe)
     history: list[float] = []
-    defective = [b for b in dataset.select("train") if (b.severity > 0).any()]
     if recipe.training.iterations > 0 and defective:
-        history = _fit_classifier(network, dataset, references, recipe, draw, quiet)
+        fit_evidence(network, [*fitting, *holding], references, recipe)
+        crops = make_crops(network, dataset.select("train"), kinds, references, recipe, quiet)
+        history = _fit_classifier(network, crops, recipe, quiet)
     network.eval()
     held = dataset.select("calibrate")
     fusing = held if held else dataset.select("train")
@@ -99,6 +93,7 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
     thresholds, drift = fit_thresholds(network, judged, references, recipe)
     notes = {
         "parameters": network.parameter_count(),
+        "kinds": list(kinds),
         "final_loss": history[-1] if history else None,
         "fusion": how,
         "normal_batches": {d: len(normals(dataset, d)) for d in domains[:8]},
@@ -115,105 +110,60 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
 
 
 def _fit_classifier(
-    network: Network,
-    dataset: Dataset,
-    references: dict[str, Reference],
-    recipe: Recipe,
-    draw: np.random.Generator,
-    quiet: bool,
+    network: Network, crops: list[Crop], recipe: Recipe, quiet: bool
 ) -> list[float]:
     settings = recipe.training
     network.train()
+    with torch.no_grad():
+        # Severity is learnt here; only without labels does it follow the deviation head.
+        network.severity_deviation.fill_(-20.0)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     plan = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.iterations, pct_start=0.1
     )
-    pools = _pools(dataset, recipe)
+    pools = pools_of(crops)
     history = []
     bar = tqdm(range(settings.iterations), desc="training", unit="step", disable=quiet or None)
-    for _ in bar:
-        block, severity, source = _minibatch(pools, references, recipe, draw)
-        states = network.zero_states(len(severity))
-        out = network(**block, states=states)
-        loss = _loss(out, severity, settings.cam_sparsity)
-        if settings.align == "class-mmd" and source.any() and (~source).any():
-            last, y = out[POOLED][:, -1], (severity[:, -1] > 0).long()
-            loss = loss + settings.align_weight * class_mmd(
-                last[source], y[source], last[~source], y[~source]
-            )
+    for step in bar:
+        loss = _loss(network, draw_crops(pools, recipe, step), recipe, step)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         plan.step()
         history.append(float(loss.detach()))
-        bar.set_postfix(loss=f"{np.mean(history[-20:]):.3f}")
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{np.mean(history[-20:]):.3f}")
     return history
 
 
-def _loss(out: tuple[Tensor, ...], severity_BN: Tensor, sparsity: float) -> Tensor:
-    use = severity_BN >= 0
-    use[:, :WARM_CROP] = False
-    label = (severity_BN > 0).float()
-    cross = nn.functional.binary_cross_entropy_with_logits(out[CLASSIFIER], label, reduction="none")
-    ordinal = torch.stack([(severity_BN >= k).float() for k in (1, 2, 3)], dim=-1)
-    level = nn.functional.binary_cross_entropy(
-        out[SEVERITY].clamp(1e-6, 1 - 1e-6), ordinal, reduction="none"
-    ).mean(-1)
-    count = use.sum().clamp(min=1)
-    loss = ((cross + level) * use).sum() / count
-    return loss + sparsity * out[CAM].abs().sum(-1).mean()
-
-
-Pools = dict[tuple[bool, bool], list[Batch]]
-
-
-def _pools(dataset: Dataset, recipe: Recipe) -> Pools:
-    """Training batches by (of the target domain, defective)."""
-    pools: Pools = {}
-    for batch in dataset.select("train"):
-        key = (batch.domain == recipe.target_domain, bool((batch.severity > 0).any()))
-        pools.setdefault(key, []).append(batch)
-    return pools
-
-
-def _minibatch(
-    pools: Pools, references: dict[str, Reference], recipe: Recipe, draw: np.random.Generator
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Random crops, half defective, of one common length; (inputs, severity [B,N], is source)."""
+def _loss(network: Network, crops: list[Crop], recipe: Recipe, step: int) -> Tensor:
+    """Kind of defect, defect at all, ordinal severity, sparse cam; alignment if the recipe asks."""
     settings = recipe.training
-    chosen = []
-    for place in range(settings.batch):
-        defective = place % 2 == 1
-        target = bool(draw.random() < settings.target_share)
-        pool = pools.get((target, defective)) or pools.get((not target, defective))
-        if not pool:
-            pool = next(p for p in pools.values() if p)
-        chosen.append(pool[int(draw.integers(len(pool)))])
-    length = min(settings.crop_steps, *(len(b.features) for b in chosen))
-    blocks: list[dict[str, Tensor]] = []
-    labels = []
-    for batch in chosen:
-        first = int(draw.integers(len(batch.features) - length + 1))
-        part = slice(first, first + length)
-        block = tensors(batch, references[batch.domain], recipe, part)
-        block["valid"] = block["valid"].clone()
-        _hide(block["valid"], settings.mask_tag, settings.gap, draw)
-        blocks.append(block)
-        labels.append(torch.from_numpy(batch.severity[part].astype(np.int64)))
-    joined = {name: torch.stack([b[name] for b in blocks]) for name in blocks[0]}
-    source = torch.tensor([b.domain != recipe.target_domain for b in chosen])
-    return joined, torch.stack(labels), source
-
-
-def _hide(valid_NP: Tensor, mask_tag: float, gap: float, draw: np.random.Generator) -> None:
-    """Take tags away for a stretch, and all of them for a while, as a plant does."""
-    steps, tags = valid_NP.shape
-    for tag in np.flatnonzero(draw.random(tags) < mask_tag):
-        first = int(draw.integers(steps))
-        valid_NP[first : first + int(draw.integers(5, steps + 1)), int(tag)] = 0.0
-    if draw.random() < gap:
-        first = int(draw.integers(steps))
-        valid_NP[first : first + int(draw.integers(2, 30))] = 0.0
+    x, mask, severity_BN = stack(crops, recipe, step)
+    states = network.zero_states(len(crops))[: len(network.convs) + 2]
+    scores, severity_logit, cam, pooled, _ = network.classify(x, mask, states)
+    use = severity_BN >= 0
+    use[:, : min(WARM_CROP, use.shape[1] // 2)] = False
+    bad = severity_BN > 0
+    kind = torch.tensor([c.kind for c in crops])
+    logit = torch.logsumexp(scores[..., 1:], dim=-1) - scores[..., 0]
+    defect = nn.functional.binary_cross_entropy_with_logits(logit, bad.float(), reduction="none")
+    wanted = torch.where(bad, kind[:, None].clamp(min=1), 0)
+    named = nn.functional.cross_entropy(scores.transpose(1, 2), wanted, reduction="none")
+    named = named * ~(bad & (kind == UNKNOWN)[:, None])
+    gaps = torch.cumsum(nn.functional.softplus(network.severity_gaps), 0)
+    steps = torch.stack([severity_logit, severity_logit - gaps[0], severity_logit - gaps[1]], -1)
+    ordinal = torch.stack([(severity_BN >= k).float() for k in (1, 2, 3)], dim=-1)
+    level = nn.functional.binary_cross_entropy_with_logits(steps, ordinal, reduction="none")
+    loss = ((defect + named + level.mean(-1)) * use).sum() / use.sum().clamp(min=1)
+    loss = loss + settings.cam_sparsity * cam.abs().sum(-1).mean()
+    source = torch.tensor([not c.of_target for c in crops])
+    if settings.align == "class-mmd" and source.any() and (~source).any():
+        last, y = pooled[:, -1], bad[:, -1].long()
+        loss = loss + settings.align_weight * class_mmd(
+            last[source], y[source], last[~source], y[~source]
+        )
+    return loss

@@ -1,6 +1,6 @@
 """The streaming network we ship: one causal graph over B lines and N model steps.
 
-Shape legend: B lines, N model steps, P tags, F step features, C channels, Q averaged quantities,
+Shape legend: B lines, N model steps, P tags, F step features, C channels, Q quantities, K kinds,
 H GRU width, G GRU input width, D pooled features.
 
 What happens, in order:
@@ -8,19 +8,18 @@ What happens, in order:
 1. Each feature is compared with the reference of its slot, z = 12 tanh((x - loc) / 12 scale), and
    masked by the share of good rows. The reference belongs to the *domain*, so the network sees
    "distance from this line's own normal" and keeps the very offset a leak causes.
-2. Residuals: what each tag's mean deviates beyond what the other tags' deviations explain
-   (a linear map fitted on normal batches). A grade change moves many tags together and leaves
-   small residuals; a leak after a flow meter does not.
-3. Averages: residuals and noise levels over a fast and a slow time constant. *Steady* is what both
-   agree on, the slow one clamped step by step first: a power dip of two seconds or a refill must
-   not shout for an hour. All in units of their own spread on normal batches.
-4. Deviation head, label-free: the mean of the k largest steady deviations is the score.
-5. Classifier: an encoder shared by all tags plus a learned tag embedding, causal convolutions
-   along time with the tag axis kept, and a head that is linear per tag, so that
-   classifier = bias + GRU term + sum over tags of cam, exactly. It sees deviations shrunk by a dead
-   zone: what every normal batch does too carries no news, and with few batches a network would
-   otherwise learn their small offsets by heart.
-6. Both heads are combined by three calibrated numbers.
+2. Deviation head, label-free. Residuals: what each tag's mean deviates beyond what the other tags'
+   deviations explain (a linear map fitted on normal batches). Averages of residuals and noise over
+   a fast and a slow time constant; *steady* is what both agree on, the slow one clamped step by
+   step first: a power dip of two seconds must not shout for an hour. In units of their own spread
+   on normal batches; the mean of the k largest is the score.
+3. Evidence for the classifier (evidence.py): hours of deviation, its change, relations.
+4. Classifier: an encoder shared by all tags plus a learned tag embedding, causal convolutions along
+   time with the tag axis kept, a small GRU over all tags, and heads that are linear per tag: one
+   score for normal operation and one for each kind of defect (component). The logit is
+   log sum exp(kinds) - normal = sum over tags of cam + what no tag is answerable for, exactly:
+   cam weighs each tag's part of each kind with the probability of that kind.
+5. Both heads are combined by three calibrated numbers.
 
 All pooling is an exponential average with a fixed time constant, not a cumulative mean: a process
 that never ends must be able to recover after a repair.
@@ -33,13 +32,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from export.model.evidence import JUMP, MEAN, QUANTITIES, STD, Evidence, ema, news
+
 OUTPUTS = ("logit", "severity", "cam", "deviation", "pooled", "classifier", "deviation_score")
 CLIP = 12.0
-DEAD_ZONE = 1.5
-"""Normal spreads below which a deviation is hidden from the classifier."""
-INPUTS = 6
-"""Per tag: fast and steady level and noise, the level of this step, the mask."""
-MEAN, STD, SLOPE, JUMP = 0, 1, 4, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +44,29 @@ class NetworkConfig:
 
     tags: int
     features: int = 6
+    kinds: int = 1
+    """Kinds of defect the classifier tells apart: components, or 1."""
     channels: int = 16
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
-    gru_in: int = 32
-    gru: int = 32
-    pool_steps: float = 15.0
-    """Time constant of the CAM and GRU pooling, model steps."""
+    dilations: tuple[int, ...] = (1, 2)
+    gru_in: int = 16
+    gru: int = 16
+    pool_steps: float = 5.0
+    """Time constant of the pooling before the heads, model steps."""
+    slow_steps: float = 90.0
+    """Time constant of the evidence, model steps."""
+    quick_steps: float = 10.0
+    """Time constant of the recent level, model steps."""
+    swing_steps: float = 120.0
+    """Time constant of the mean squares behind hunting and wandering, model steps."""
+    anchor_first: int = 20
+    anchor_last: int = 150
+    """Model steps of a batch that are its beginning, the anchor of change; equal: no anchor."""
+    reach: float = 20.0
+    """Largest |z| of one step that enters the evidence."""
+    dead_zone: float = 2.5
+    """Spreads below which evidence is hidden from the classifier."""
+    dropout: float = 0.2
+    """Share of the evidence hidden at random while training."""
     deviation_steps: float = 45.0
     """Slow time constant of the deviation averages, model steps."""
     fast_steps: float = 8.0
@@ -76,29 +89,14 @@ class NetworkConfig:
         return {
             **convs,
             "gru": (self.gru,),
-            "pool": (2 * self.tags + 2 + self.pooled,),
+            "pool": (self.channels * self.tags + self.gru + self.gru_in,),
             "smooth": (4 * self.tags,),
+            "slow": (8 * self.tags,),
+            "anchor": (5 * self.tags + 1,),
         }
 
 
-def ema(x_BNQ: Tensor, state_BQ: Tensor, time_constant: float) -> tuple[Tensor, Tensor]:
-    """Exponential average over steps, exact for any N: one matrix product with the decay matrix.
-
-    y[n] = d^(n+1) state + sum over k <= n of (1 - d) d^(n-k) x[k], d = exp(-1 / time_constant).
-    """
-    steps = torch.arange(x_BNQ.shape[1], dtype=torch.float32, device=x_BNQ.device)
-    lag = steps[:, None] - steps[None, :]
-    rate = 1.0 / time_constant
-    gain = 1.0 - float(torch.exp(torch.tensor(-rate, dtype=torch.float64)))
-    weight = torch.exp(-rate * lag.clamp(min=0.0)) * (lag >= 0).to(torch.float32) * gain
-    y_BNQ = torch.matmul(weight, x_BNQ)
-    y_BNQ = y_BNQ + torch.exp(-rate * (steps + 1.0))[None, :, None] * state_BQ[:, None, :]
-    return y_BNQ, y_BNQ[:, -1, :]
-
-
-def shrink(x: Tensor) -> Tensor:
-    """Dead zone, then a logarithm: sign(x) log(1 + max(|x| - DEAD_ZONE, 0))."""
-    return torch.sign(x) * torch.log1p((x.abs() - DEAD_ZONE).clamp(min=0.0))
+_FOR_GRU = tuple(QUANTITIES.index(name) for name in ("level", "recent level", "relation"))
 
 
 class Network(nn.Module):
@@ -113,18 +111,20 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        P, C = config.tags, config.channels
-        self.encoder = nn.Linear(INPUTS, C)
+        P, C, K = config.tags, config.channels, config.kinds
+        self.evidence = Evidence(config)
+        self.encoder = nn.Linear(len(QUANTITIES) + 1, C)
         self.embedding = nn.Parameter(torch.randn(P, C) * 0.3)
+        self.second = nn.Linear(C, C)
         self.convs = nn.ModuleList(
             nn.Conv2d(C, C, (3, 1), dilation=(d, 1)) for d in config.dilations
         )
-        self.head = nn.Parameter(torch.randn(P, C) * 0.01)
+        self.head = nn.Parameter(torch.randn(P, C, K + 1) * 0.01)
         self.severity_head = nn.Parameter(torch.randn(P, C) * 0.01)
         self.gru_encoder = nn.Linear(3 * P, config.gru_in)
         self.gru = nn.GRU(config.gru_in, config.gru, batch_first=True)
-        self.gru_head = nn.Linear(config.gru, 2, bias=False)
-        self.bias = nn.Parameter(torch.zeros(2))
+        self.gru_head = nn.Linear(config.gru, K + 2, bias=False)
+        self.bias = nn.Parameter(torch.zeros(K + 2))
         self.severity_deviation = nn.Parameter(torch.zeros(()))
         self.severity_gaps = nn.Parameter(torch.zeros(2))
         # Fitted on normal operation or calibrated, never by gradient.
@@ -178,38 +178,20 @@ class Network(nn.Module):
         states: list[Tensor],
     ) -> tuple[Tensor, ...]:
         """The graph: outputs in the order of OUTPUTS, then the next states in `states()` order."""
-        config, P = self.config, self.config.tags
-        *conv_states, gru_state, pool_state, smooth_state = states
+        config = self.config
+        *conv_states, gru_state, pool_state, smooth_state, slow_state, anchor_state = states
         z, mask, residual = self.normalise(features, valid, loc, scale)
         smooth, smooth_next = self.smoothed(z, residual, smooth_state)
-        smooth = smooth / self.smooth_spread
-        deviation, score = self.deviations(smooth)
+        deviation, score = self.deviations(smooth / self.smooth_spread)
         deviation_logit = self.deviation_line[0] * (score - self.deviation_line[1])
 
-        news = shrink(smooth)
-        now = shrink(residual)
-        x = torch.stack([*news.split(P, dim=-1), now, mask], dim=-1)
-        h_BNPC = torch.relu(self.encoder(x) + self.embedding) * mask.unsqueeze(-1)
-        h = h_BNPC.permute(0, 3, 1, 2)
-        next_states: list[Tensor] = []
-        for conv, state, d in zip(self.convs, conv_states, config.dilations):
-            history = torch.cat([state, h], dim=2)
-            next_states.append(history[:, :, -2 * d :, :])
-            h = h + torch.relu(conv(history))
-        h_BNPC = h.permute(0, 2, 3, 1)
-        cam_now = (h_BNPC * self.head).sum(-1)
-        severity_now = (h_BNPC * self.severity_head).sum(-1)
-
-        g = torch.tanh(self.gru_encoder(torch.cat([news[..., 2 * P :], now], dim=-1)))
-        gru_out, gru_next = self.gru(g, gru_state.unsqueeze(0))
-        gru_terms = self.gru_head(gru_out)
-
-        each = torch.cat([cam_now, severity_now, gru_terms, h_BNPC.mean(dim=2), g], dim=-1)
-        pooled, pool_next = ema(each, pool_state, config.pool_steps)
-        cam = pooled[..., :P]
-        classifier = self.bias[0] + pooled[..., 2 * P] + cam.sum(-1)
-        u = self.bias[1] + pooled[..., 2 * P + 1] + pooled[..., P : 2 * P].sum(-1)
-        u = u + nn.functional.softplus(self.severity_deviation) * deviation_logit
+        linear = (features - loc) / scale * mask.unsqueeze(-1)
+        x, slow_next, anchor_next = self.evidence(linear, mask, slow_state, anchor_state)
+        scores, severity_logit, cam, pooled, next_states = self.classify(
+            news(x, config.dead_zone), mask, [*conv_states, gru_state, pool_state]
+        )
+        classifier = torch.logsumexp(scores[..., 1:], dim=-1) - scores[..., 0]
+        u = severity_logit + nn.functional.softplus(self.severity_deviation) * deviation_logit
         gaps = torch.cumsum(nn.functional.softplus(self.severity_gaps), 0)
         severity = torch.stack([u, u - gaps[0], u - gaps[1]], dim=-1)
         logit = self.fuse[0] * classifier + self.fuse[1] * deviation_logit + self.fuse[2]
@@ -218,14 +200,50 @@ class Network(nn.Module):
             torch.sigmoid(severity),
             cam,
             deviation,
-            pooled[..., 2 * P + 2 :],
+            pooled,
             classifier,
             deviation_logit,
             *next_states,
-            gru_next.squeeze(0),
-            pool_next,
             smooth_next,
+            slow_next,
+            anchor_next,
         )
+
+    def classify(
+        self, x_BNPQ: Tensor, mask_BNP: Tensor, states: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+        """The trained part: (scores [B,N,K+1], severity logit [B,N], cam [B,N,P], pooled, states).
+
+        `x_BNPQ` is evidence after the dead zone; `states` those of the convolutions, GRU and pool.
+        """
+        config, P, C = self.config, self.config.tags, self.config.channels
+        *conv_states, gru_state, pool_state = states
+        x = torch.cat([x_BNPQ, mask_BNP.unsqueeze(-1)], dim=-1)
+        x = nn.functional.dropout(x, config.dropout, self.training)
+        h_BNPC = torch.relu(self.second(torch.relu(self.encoder(x) + self.embedding)))
+        h_BNPC = h_BNPC * mask_BNP.unsqueeze(-1)
+        h = h_BNPC.permute(0, 3, 1, 2)
+        next_states: list[Tensor] = []
+        for conv, state, d in zip(self.convs, conv_states, config.dilations):
+            history = torch.cat([state, h], dim=2)
+            next_states.append(history[:, :, -2 * d :, :])
+            h = h + torch.relu(conv(history))
+        h_BNPC = h.permute(0, 2, 3, 1)
+
+        g = torch.tanh(self.gru_encoder(x_BNPQ[..., _FOR_GRU].flatten(2)))
+        gru_out, gru_next = self.gru(g, gru_state.unsqueeze(0))
+        pooled, pool_next = ema(
+            torch.cat([h_BNPC.flatten(2), gru_out, g], dim=-1), pool_state, config.pool_steps
+        )
+        tags_BNPC = pooled[..., : P * C].unflatten(2, (P, C))
+        whole = self.gru_head(pooled[..., P * C : P * C + config.gru]) + self.bias
+        parts_BNPK = torch.einsum("bnpc,pck->bnpk", tags_BNPC, self.head)
+        scores = whole[..., :-1] + parts_BNPK.sum(2)
+        kind = torch.softmax(scores[..., 1:], dim=-1).unsqueeze(2)
+        cam = (kind * (parts_BNPK[..., 1:] - parts_BNPK[..., :1])).sum(-1)
+        severity_logit = whole[..., -1] + (tags_BNPC * self.severity_head).sum((-2, -1))
+        summary = torch.cat([tags_BNPC.mean(2), pooled[..., P * C + config.gru :]], dim=-1)
+        return scores, severity_logit, cam, summary, [*next_states, gru_next.squeeze(0), pool_next]
 
     def zero_states(self, lines: int) -> list[Tensor]:
         """States before the first step."""

@@ -70,10 +70,11 @@ def recipe() -> Recipe:
     return dataclasses.replace(
         load_recipe("ours"),
         network=NetworkSizes(
-            channels=6, dilations=(1, 2), gru_in=6, gru=6, pool_steps=8.0, deviation_steps=5.0
+            channels=6, dilations=(1, 2), gru_in=6, gru=6, pool_steps=4.0, deviation_steps=5.0,
+            slow_steps=10.0, swing_steps=15.0, anchor_first=3, anchor_last=15,
         ),
         reference=ReferenceSettings(slot_steps=3),
-        training=Training(iterations=40, crop_steps=60),
+        training=Training(iterations=60, crop_steps=30, crops=3),
     )
 
 

@@ -7,16 +7,21 @@ import pytest
 import torch
 
 from export.deliver.onnx_graph import load_weights, save_weights
-from export.model.network import OUTPUTS, Network, NetworkConfig, ema
+from export.model.evidence import QUANTITIES, ema, news
+from export.model.network import OUTPUTS, Network, NetworkConfig
+from export.model.relations import relation
 
 
-def network(tags: int = 7) -> Network:
+def network(tags: int = 7, **settings: float) -> Network:
     torch.manual_seed(3)
-    net = Network(NetworkConfig(tags=tags, channels=5, gru_in=6, gru=7, top_k=2))
+    sizes = {"channels": 5, "gru_in": 6, "gru": 7, "top_k": 2, "kinds": 3, "dead_zone": 0.2,
+             "slow_steps": 20.0, "anchor_first": 5, "anchor_last": 25}  # fmt: skip
+    net = Network(NetworkConfig(tags=tags, **{**sizes, **settings}))  # type: ignore[arg-type]
     with torch.no_grad():
-        net.head.normal_(0, 0.5)
-        net.severity_head.normal_(0, 0.5)
-        net.residual_map.normal_(0, 0.2)
+        for weight in (net.head, net.severity_head, net.gru_head.weight):
+            weight.normal_(0, 0.5)
+        for fitted in (net.residual_map, net.evidence.relation, net.evidence.change_relation):
+            fitted.normal_(0, 0.2)
     return net.eval()
 
 
@@ -61,16 +66,56 @@ def test_the_future_does_not_change_the_past() -> None:
         assert np.array_equal(a[:, :20], b[:, :20])
 
 
-def test_the_classifier_is_bias_plus_gru_term_plus_the_sum_of_cam() -> None:
+def test_the_classifier_is_the_sum_of_cam_and_what_no_tag_answers_for() -> None:
+    """logsumexp(s) = sum pi s + H(pi): the entropy and the tag-free terms are all that is left."""
     net, data = network(), inputs(25)
-    whole = stream(net, data, [25])
+    linear = (data["features"] - data["loc"]) / data["scale"]
+    mask = (2 * data["valid"]).clamp(0, 1)
+    zero = dict(zip(net.config.states(), net.zero_states(2)))
     with torch.no_grad():
+        x, *_ = net.evidence(linear * mask[..., None], mask, zero["slow"], zero["anchor"])
+        states = [zero[name] for name in ("conv0", "conv1", "gru", "pool")]
+        scores, _, cam, _, _ = net.classify(news(x, net.config.dead_zone), mask, states)
         net.head.zero_()
-    without = stream(net, data, [25])
-    classifier, cam = OUTPUTS.index("classifier"), OUTPUTS.index("cam")
-    assert np.abs(whole[cam]).max() > 0.1
-    assert not without[cam].any()
-    assert np.allclose(whole[classifier] - without[classifier], whole[cam].sum(-1), atol=1e-5)
+        free, *_ = net.classify(news(x, net.config.dead_zone), mask, states)
+    kind = torch.softmax(scores[..., 1:], -1)
+    entropy = -(kind * kind.log()).sum(-1)
+    rest = (kind * (free[..., 1:] - free[..., :1])).sum(-1) + entropy
+    classifier = torch.logsumexp(scores[..., 1:], -1) - scores[..., 0]
+    assert cam.abs().max() > 0.1
+    assert torch.allclose(classifier, rest + cam.sum(-1), atol=1e-5)
+    out = stream(network(), data, [25])
+    assert np.allclose(out[OUTPUTS.index("classifier")], classifier.numpy(), atol=1e-5)
+    assert np.allclose(out[OUTPUTS.index("cam")], cam.numpy(), atol=1e-5)
+
+
+def test_what_a_batch_began_with_is_no_change_and_what_grows_is() -> None:
+    net = network(anchor_first=10, anchor_last=60)
+    shape = (1, 200, 7, 6)
+    change = QUANTITIES.index("change of level")
+    mask = torch.ones(shape[:3])
+    zero = [torch.zeros(1, *s) for s in net.evidence.states().values()]
+    brought, grows = torch.zeros(shape), torch.zeros(shape)
+    brought[:, :, 2, 0] = 3.0
+    grows[:, :, 2, 0] = torch.linspace(0, 3, 200)
+    for z, low, high in ((brought, 0.0, 1e-4), (grows, 1.5, 3.0)):
+        x, *_ = net.evidence(z, mask, *zero)
+        end = float(x[0, -1, 2, change])
+        assert low - 1e-4 <= end <= high, end
+
+
+def test_a_relation_leaves_what_the_others_cannot_explain() -> None:
+    draw = torch.Generator().manual_seed(1)
+    cause = torch.randn(4000, 1, generator=draw)
+    noise = torch.randn(4000, 3, generator=draw)
+    data = torch.cat([cause, 2 * cause, -cause], dim=1) + 0.1 * noise
+    left = data @ relation(data, 1e-3)
+    assert torch.allclose(left.std(0), torch.ones(3), atol=0.2)
+    leak = data.clone()
+    leak[:, 1] += 1.0
+    moved = ((leak @ relation(data, 1e-3)) - left).mean(0).abs()
+    assert moved[1] > 5.0
+    assert moved[1] == moved.max()
 
 
 def test_a_masked_tag_has_no_influence() -> None:
@@ -108,7 +153,7 @@ def test_the_average_is_the_plain_recursion() -> None:
 
 
 def test_an_old_disturbance_is_forgotten() -> None:
-    net = network()
+    net = network(anchor_first=0, anchor_last=0, swing_steps=20.0)
     data = inputs(600, lines=1)
     data["features"] = data["loc"].clone()
     hit = {k: v.clone() for k, v in data.items()}

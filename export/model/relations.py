@@ -1,0 +1,99 @@
+"""Relations and spreads of the evidence, learnt from normal operation (see evidence.py).
+
+Shape legend: M samples, P tags, Q quantities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from export.data.dataset import Batch
+from export.learn.recipe import Recipe
+from export.model.network import Network
+
+FloatArray = npt.NDArray[np.float32]
+Reference = tuple[FloatArray, FloatArray]
+ONE_SIGMA = 0.6827
+SAMPLE_STEPS = 15
+"""Model steps between two samples: the averages hardly move in between."""
+
+
+@torch.no_grad()
+def fit_evidence(
+    network: Network,
+    batches: Sequence[Batch],
+    references: dict[str, Reference],
+    recipe: Recipe,
+) -> int:
+    """Fit relations, centres and spreads on the least extreme normal `batches`; their number."""
+    evidence, P = network.evidence, network.config.tags
+    samples = [_samples(network, b, references, recipe) for b in batches]
+    few = max(3, round(recipe.ordinary_share * len(samples)))
+    order = np.argsort(_extremes([s[:, : 4 * P] for s in samples]), kind="stable")[:few]
+    chosen = torch.cat([samples[int(i)] for i in sorted(order)])
+    level, slope, change = chosen[:, :P], chosen[:, 3 * P : 4 * P], chosen[:, 4 * P : 5 * P]
+    evidence.relation.copy_(relation(level, recipe.relation_ridge))
+    evidence.firm_relation.copy_(relation(level, recipe.firm_ridge))
+    evidence.change_relation.copy_(relation(change, recipe.firm_ridge / 2.0))
+    evidence.balance.copy_(relation(torch.cat([level, slope], dim=1), recipe.relation_ridge))
+    measured = evidence.measure(chosen[None])[0]
+    centre = measured.median(dim=0).values
+    evidence.centre.copy_(centre)
+    spread = (measured - centre).abs().quantile(ONE_SIGMA, dim=0)
+    # A tag that never moves in normal operation would shout at its first move.
+    floor = 0.1 * spread.median(dim=0).values
+    evidence.spread.copy_(torch.maximum(spread, floor).clamp(min=1e-4))
+    return few
+
+
+def relation(x_MP: Tensor, ridge: float) -> Tensor:
+    """[P, P] so that x @ it is what each column shows beyond the regression on all the others.
+
+    Columns of the inverse of the regularised covariance, each divided by the root of its diagonal:
+    the result has unit variance if the data is normal and the ridge zero.
+    """
+    x = x_MP.double() - x_MP.double().mean(0)
+    deviation = x.square().mean(0).sqrt().clamp(min=1e-3)
+    x = (x / deviation).clamp(-6.0, 6.0)
+    correlation = x.t() @ x / max(1, len(x) - 1)
+    inverse = torch.linalg.inv(correlation + ridge * torch.eye(len(correlation)))
+    return (inverse / torch.diag(inverse).sqrt() / deviation[:, None]).float()
+
+
+def _samples(
+    network: Network, batch: Batch, references: dict[str, Reference], recipe: Recipe
+) -> Tensor:
+    """[M, 11P] views of one batch from where its averages are filled."""
+    z, mask = deviations(batch, references, recipe)
+    zero = [torch.zeros(1, *shape) for shape in network.evidence.states().values()]
+    views = network.evidence.views(z, mask, *zero)[0][0]
+    first = min(int(network.config.slow_steps), len(views) // 2)
+    return views[first::SAMPLE_STEPS] if len(views) > 2 * SAMPLE_STEPS else views[-1:]
+
+
+def deviations(
+    batch: Batch, references: dict[str, Reference], recipe: Recipe
+) -> tuple[Tensor, Tensor]:
+    """([1, S, P, F] deviations in reference scales, masked; [1, S, P] mask), as the graph has."""
+    from export.model.fit import tensors
+
+    block = {name: v[None] for name, v in tensors(batch, references[batch.domain], recipe).items()}
+    mask = (2.0 * block["valid"]).clamp(0.0, 1.0)
+    z = (block["features"] - block["loc"]) / block["scale"]
+    return z * mask.unsqueeze(-1), mask
+
+
+def _extremes(samples: Sequence[Tensor]) -> npt.NDArray[np.float64]:
+    """How far each batch is from the others: its ten largest mean deviations, robustly scaled."""
+    means = np.stack([s.mean(0).numpy() for s in samples]).astype(np.float64)
+    middle = np.median(means, axis=0)
+    spread = np.quantile(np.abs(means - middle), ONE_SIGMA, axis=0) + 1e-6
+    ranked: npt.NDArray[np.float64] = np.sort(np.abs(means - middle) / spread, axis=1)
+    return ranked[:, -10:].mean(axis=1)
+
+
