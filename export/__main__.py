@@ -9,9 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from export.cli import bundle, data, evaluate, quantize, simulate, train
+from export.cli import benchmark, bundle, data, evaluate, quantize, simulate, train
 
-COMMANDS = (simulate, data, train, evaluate, quantize, bundle)
+COMMANDS = (simulate, data, train, evaluate, benchmark, quantize, bundle)
 """In the order of the work."""
 
 EPILOG = """examples:
