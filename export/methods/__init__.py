@@ -47,7 +47,21 @@ class Lazy:
         return made
 
 
-METHODS: dict[str, Callable[[], Method]] = {}
+METHODS: dict[str, Callable[[], Method]] = {
+    "age": Lazy("trivial", "Age", family="trivial", seeds=1),
+    "one-tag": Lazy("trivial", "OneTag", family="trivial"),
+    "distance": Lazy("trivial", "Distance", family="trivial", seeds=1),
+    "pca": Lazy("pca", "Pca", seeds=1),
+    "gbm-source-global": Lazy("gbm", "Gbm", (("use", "source"), ("scaling", "global"))),
+    "gbm-source": Lazy("gbm", "Gbm", (("use", "source"),)),
+    "gbm-target": Lazy("gbm", "Gbm", (("use", "target"),)),
+    "gbm-pooled": Lazy("gbm", "Gbm", (("use", "pooled"),)),
+    "gbm-tuned": Lazy("gbm", "Gbm", (("use", "tuned"),)),
+    "minirocket": Lazy("kernels", "Kernels"),
+    "skada-coral": Lazy("skada_da", "Skada", (("how", "coral"),)),
+    "skada-subspace": Lazy("skada_da", "Skada", (("how", "subspace"),)),
+    "skada-ot": Lazy("skada_da", "Skada", (("how", "ot"),)),
+}
 """One line per method: `"gbm-source": Lazy("gbm", "Gbm", (("use", "source"),)),`.
 
 Order is the order of the table.
