@@ -30,7 +30,8 @@ Written by `ncm-export benchmark --card` from `docs/benchmark.jsonl`; do not edi
 Every method sees the same samples and is judged on the same test, which it never saw. A threshold
 is fixed before the test, on normal samples of the target that are in neither training nor test.
 Split by failure, run, file or time, never by window. Figures are mean ± sample standard deviation
-over seeds; a seed also draws which few target samples are labelled. "–" means not defined there.
+over seeds (without the latter where all agree); a seed also draws which few target samples are
+labelled. "–" means not defined there.
 Nothing was chosen on target test labels.
 """
 
@@ -74,7 +75,9 @@ def card(results: Path, figures: Path) -> str:
     rows = read_rows(results)
     if not rows:
         raise ExportError(f"{results}: no result; run `ncm-export benchmark`, then --card")
-    sets = {s["set"]: s for s in read_rows(results, "set")}
+    # Recorded data first, benchmark simulations second, our own twin last.
+    listed = sorted(read_rows(results, "set"), key=lambda s: (s["set"] == "twin", s["simulated"]))
+    sets = {s["set"]: s for s in listed}
     goals = tomllib.loads((FOLDER / "goals.toml").read_text(encoding="utf-8"))
     findings = tomllib.loads((FOLDER / "findings.toml").read_text(encoding="utf-8"))
     parts = [HEAD, _goals(rows, goals), _gate(rows, goals), _pairs_text(results)]

@@ -54,7 +54,8 @@ def stages(samples: Sequence[Batch]) -> Floats:
 def ranking(samples: Sequence[Batch], score: Floats, hard: Collection[str] = ()) -> Figures:
     """AUC, macro AUC over the detectable faults, and the order of severity.
 
-    `hard`: faults that are known to be nearly unobservable; left out of `auc_detectable` only.
+    `hard`: faults that are known to be nearly unobservable; left out of `auc_detectable` only,
+    which is not defined without any.
     """
     bad = labels(samples)
     fault = np.array([s.fault for s in samples])
@@ -65,7 +66,7 @@ def ranking(samples: Sequence[Batch], score: Floats, hard: Collection[str] = ())
     ]
     return {
         "auc": known(auc(bad, score)),
-        "auc_detectable": mean(each),
+        "auc_detectable": mean(each) if hard else None,
         "spearman": severity_order(samples, score),
         "spearman_pooled": _pooled_order(samples, score),
     }

@@ -1,7 +1,7 @@
 """Rows of a benchmark -> tables, as text for the terminal and as Markdown for the card.
 
-A figure is a list over seeds; it is shown as mean ± sample standard deviation. Nothing is averaged
-that should not be: two runs to failure are two numbers.
+A figure is a list over seeds; it is shown as mean ± sample standard deviation, without the latter
+where all seeds agree. Nothing is averaged that should not be: two runs to failure are two numbers.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def cell(row: Row, column: Column) -> str:
     text = format(float(np.mean(got)), column.form)
     if column.key == "first_alarm_h" and len(got) < len(values):
         text += f" ({len(got)} of {len(values)} seeds)"
-    if len(got) > 1 and column.key not in ("fit_s", "predict_one_ms"):
+    if len(got) > 1 and max(got) > min(got) and column.key not in ("fit_s", "predict_one_ms"):
         text += f" ± {format(float(np.std(got, ddof=1)), column.form)}"
     return text
 
