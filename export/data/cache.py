@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -45,7 +47,8 @@ def save_read(spec: PlantSpec, files: Sequence[Path], read: FileRead, cache: Pat
         )
     for count in fields(Counts):
         arrays[f"counts/{count.name}"] = np.asarray(getattr(read.counts, count.name))
-    np.savez_compressed(cache / f"{name}.npz", **arrays)  # type: ignore[arg-type]
+    # Not compressed: that would take longer than to read the file again.
+    np.savez(cache / f"{name}.npz", **arrays)  # type: ignore[arg-type]
     index = {"stretches": rows, "findings": [asdict(f) for f in read.findings]}
     unfinished = cache / f"{name}.json.new"
     unfinished.write_text(json.dumps(index, ensure_ascii=False))
@@ -59,9 +62,13 @@ def load_read(
     name = _key(spec, files, tags)
     try:
         index = json.loads((cache / f"{name}.json").read_text())
-        with np.load(cache / f"{name}.npz", allow_pickle=False) as archive:
+        # Opened here, because numpy leaves its own handle open on a damaged archive.
+        with (
+            (cache / f"{name}.npz").open("rb") as stream,
+            np.load(stream, allow_pickle=False) as archive,
+        ):
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     stretches = []
     for number, row in enumerate(index["stretches"]):

@@ -112,14 +112,10 @@ class Clock:
         before = np.concatenate([[self._last_local], local_s[:-1]])
         back = twice & (local_s < before)
         # From the step back on, and until the doubled hour is over, it is its second pass.
-        late = np.zeros(len(local_s), bool)
-        state = self._second_pass
-        changes = np.flatnonzero(back | ~twice)
-        late[: changes[0] if len(changes) else len(late)] = state
-        for here, there in zip(changes, [*changes[1:], len(late)]):
-            state = bool(back[here])
-            late[here:there] = state
-        self._second_pass = state
+        place_of_change = np.where(back | ~twice, np.arange(len(local_s)), -1)
+        last_change = np.maximum.accumulate(place_of_change)
+        late = np.where(last_change >= 0, back[last_change], self._second_pass)
+        self._second_pass = bool(late[-1])
         self._last_local = float(local_s[-1])
         return local_s - np.where(late & twice, second, first)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -205,7 +207,7 @@ def load_dataset(directory: Path) -> Dataset:
         file = directory / row.pop("file")
         row["expected"] = tuple(row.get("expected", ()))
         try:
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 row["notes"] |= {
                     name.removeprefix(NOTE): arrays[name]
                     for name in arrays.files
@@ -219,7 +221,7 @@ def load_dataset(directory: Path) -> Dataset:
                         **row,
                     )
                 )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise DatasetError(f"{file}: cannot be read ({error}); simulate again") from error
     return Dataset(
         line=spec,

@@ -203,8 +203,7 @@ def label_times(
     severity = np.full(len(t_s), 0 if between == "normal" else UNUSED, np.int8)
     left_s = np.full(len(t_s), np.inf)
     ordered = sorted(events)
-    ends = {e.line for e in ordered if e.kind == "maintenance"}
-    for event in (e for e in ordered if e.line in ends):
+    for event in (e for e in ordered if e.kind == "maintenance"):
         severity[(t_s >= event.end_s) & (t_s <= event.end_s + normal_h * 3600.0)] = 0
     for place, event in enumerate(ordered):
         if event.kind != "failure":

@@ -53,8 +53,8 @@ def picture(dataset: Dataset, out: Path) -> None:
     above.set_yticks([0], ["label"])
     kind = "simulated data" if dataset.simulated else "recorded data"
     above.set_title(
-        f"{dataset.line.name}: {len(batches)} stretches, {kind}. Label: white normal, yellow to red "
-        "level 1-3, grey not used; below: white good, dark not good",
+        f"{dataset.line.name}: {len(batches)} stretches, {kind}. Label: white normal, yellow to "
+        "red level 1-3, grey not used; below: white good, dark not good",
         fontsize=9,
     )
     below.imshow(valid, aspect="auto", cmap="Greys_r", vmin=0, vmax=1, interpolation="nearest")

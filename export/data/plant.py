@@ -95,16 +95,17 @@ def read_plant(
         mine = labels.events_of(events, stretch.group)
         findings += [f for f in labels.conflicts(mine) if f not in findings]
         batches += cut_episodes(_labelled(spec, stretch, mine), spec.episode_rest_steps)
+    if not batches:
+        refuse_faults(findings, spec.tolerate)
+        names = ", ".join(str(f) for f in files[:3])
+        raise DatasetError(
+            f"{toml}: no stretch of {names} is left after `skip`, or none is as long as a model "
+            f"step of {spec.step_rows} rows"
+        )
     findings += copied_rows(prints)
     findings += labels.outside(events, spans)
     findings += findings_over_all(spec, batches, counts, tags)
     findings = [_tolerated(spec, f) for f in findings]
-    if not batches:
-        refuse_faults(findings)
-        raise DatasetError(
-            f"{toml}: no stretch of {', '.join(str(f) for f in files[:3])} is left after `skip`, "
-            f"or none is as long as {spec.step_rows} rows"
-        )
     return Loaded(
         dataset=Dataset(
             line=_line(spec, tags, batches),

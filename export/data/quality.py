@@ -192,16 +192,19 @@ def copied_rows(
     prints: Sequence[tuple[Batch, np.ndarray | None, np.ndarray | None]],
 ) -> list[Finding]:
     """Stretches that share rows: the same recording under two names, maybe with two labels."""
-    seen: dict[int, int] = {}
+    known = [(n, keys, lines) for n, (_, keys, lines) in enumerate(prints) if keys is not None]
+    if not known:
+        return []
+    key = np.concatenate([keys for _, keys, _ in known])
+    line = np.concatenate([np.asarray(lines) for _, _, lines in known])
+    owner = np.repeat([n for n, _, _ in known], [len(keys) for _, keys, _ in known])
+    order = np.lexsort((owner, key))
+    key, line, owner = key[order], line[order], owner[order]
+    again = np.flatnonzero((key[1:] == key[:-1]) & (owner[1:] != owner[:-1]))
     shared: dict[tuple[int, int], list[int]] = {}
-    for number, (_, keys, lines) in enumerate(prints):
-        if keys is None or lines is None:
-            continue
-        own, first = np.unique(keys, return_index=True)
-        for key, line in zip(own.tolist(), lines[first].tolist()):
-            other = seen.setdefault(key, number)
-            if other != number:
-                shared.setdefault((other, number), []).append(line)
+    for place in again:
+        pair = int(owner[place]), int(owner[place + 1])
+        shared.setdefault(pair, []).append(int(line[place + 1]))
     out = []
     for (other, number), rows in shared.items():
         if len(rows) < COPIED_PRINTS:
@@ -277,10 +280,10 @@ def find_unit_change(
     if best is None:
         return None
     place, change, low, high = best
-    # First step after the windows' common border that is nearer to the level after.
+    # The first step that leaves the level before: it may hold rows of both units.
     border = place + WINDOW
     for k in range(place + 1, min(border + WINDOW, len(m))):
-        if abs(m[k] - high) < abs(m[k] - low):
+        if abs(m[k] - low) > 0.1 * abs(high - low):
             border = k
             break
     return int(there[border]), change, low, high

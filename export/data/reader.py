@@ -118,11 +118,12 @@ def _stretches(
     spec: PlantSpec, builder: StretchBuilder, words: dict[str, str], file: Path
 ) -> list[Batch]:
     out = []
+    whole = spec.name if spec.join_files else "{stem}"
     for number, part in enumerate(builder.finish(), start=1):
         dated = (spec.time and spec.time_format not in TIME_UNITS_S) or file.suffix == ".ring"
         day = utc_text(float(part.t_s[0]))[:10] if dated else ""
         known = {**words, "date": day}
-        group = _fill(spec, spec.group or "{stem}", known)
+        group = _fill(spec, spec.group or whole, known)
         part_group = group if number == 1 else f"{group} part {number}"
         notes = {**common_notes(part, file), "mark": part.mark}
         if day:

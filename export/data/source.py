@@ -22,7 +22,8 @@ from edge.config.faults import suggestion
 from export.data.dataset import DatasetError
 from export.data.describe import PlantSpec
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
+"""Read at a time; the reader keeps some dozen such blocks ahead."""
 BLOCK_ROWS = 32_768
 MISSING = ["", "NaN", "nan", "NAN", "None", "null", "NULL", "NA", "N/A", "#N/A"]
 """Texts that mean that there is no value."""
@@ -183,6 +184,7 @@ def _csv(
             },
             include_columns=list(dict.fromkeys([*numbers, *texts])),
             null_values=MISSING,
+            strings_can_be_null=True,
             decimal_point=spec.decimal,
         ),
     )

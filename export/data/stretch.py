@@ -203,7 +203,8 @@ class StretchBuilder:
         self._steps.append((
             features, valid, _mark_of_step(marks, self.label),
             (marks > 0).sum(axis=1).astype(np.int32), (where > 0).sum(axis=1).astype(np.int32),
-            t[:, -1], where.max(axis=1), *_raw_levels(raw),
+            # A copy: a view would keep every row.
+            t[:, -1].copy(), where.max(axis=1), *_raw_levels(raw),
         ))  # fmt: skip
 
     def _judged(self, x: np.ndarray) -> np.ndarray:
