@@ -122,6 +122,7 @@ def _set(info: Row, rows: Sequence[Row]) -> str:
             f"threshold, {n['test']} are judged ({n['test_defective']} defective)."
         )
         lines.append(t.markdown(*t.task_table(some, info["judge"])))
+        lines += [f"Without a figure: {'; '.join(t.without(some))}."] if t.without(some) else []
     return "\n\n".join(x for x in lines if x)
 
 

@@ -141,7 +141,7 @@ def by_family(rows: Iterable[Row]) -> list[Row]:
 
 
 def task_table(rows: Sequence[Row], judge: str) -> tuple[list[str], list[list[str]]]:
-    """(heads, cells) of one task, and one line for each method that gave nothing."""
+    """(heads, cells) of one task: the methods that gave a figure."""
     columns = columns_of(rows, judge)
     heads = ["family", "method", *(c.head for c in columns), "seeds"]
     body = []
@@ -151,17 +151,23 @@ def task_table(rows: Sequence[Row], judge: str) -> tuple[list[str], list[list[st
                 f" ({len(row['failed'])} failed)" * bool(row["failed"])
             )
             body.append([row["family"], row["method"], *(cell(row, c) for c in columns), seeds])
-        else:
-            why = next(iter(row["failed"].values()), "not run")
-            body.append([row["family"], row["method"], why, *[""] * len(columns)][: len(heads)])
     return heads, body
+
+
+def without(rows: Sequence[Row]) -> list[str]:
+    """A line for each method that gave nothing, with the reason."""
+    return [
+        f"{row['method']}: {next(iter(row['failed'].values()), 'not run')}"
+        for row in by_family(rows)
+        if not row["seeds"]
+    ]
 
 
 def main_table(rows: Sequence[Row], judge: str) -> tuple[list[str], list[list[str]]]:
     """(heads, cells): methods against tasks, the main figure, and its mean over tasks."""
     column = MAIN[judge]
     tasks = list(dict.fromkeys(r["task"] for r in rows))
-    methods = list(dict.fromkeys(r["method"] for r in by_family(rows)))
+    methods = list(dict.fromkeys(r["method"] for r in by_family(rows) if r["seeds"]))
     at = {(r["task"], r["method"]): r for r in rows}
     body = []
     for name in methods:
@@ -186,11 +192,10 @@ def markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 def plain(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """The same in columns, for a terminal."""
-    short = [[c[:46] for c in row] for row in body]
-    width = [max([len(h), *(len(r[i]) for r in short)]) for i, h in enumerate(heads)]
+    width = [max([len(h), *(len(r[i]) for r in body)]) for i, h in enumerate(heads)]
     lines = [h.ljust(w) for h, w in zip(heads, width)]
     out = ["  ".join(lines).rstrip()]
-    out += ["  ".join(c.ljust(w) for c, w in zip(row, width)).rstrip() for row in short]
+    out += ["  ".join(c.ljust(w) for c, w in zip(row, width)).rstrip() for row in body]
     return "\n".join(out)
 
 
@@ -213,4 +218,5 @@ def text_table(rows: Iterable[Row], sets: Iterable[Row]) -> str:
                 f"({n['test_defective']} defective)"
             )
             out.append(plain(*task_table(some, info.get("judge", "windows"))))
+            out += [f"  {line}" for line in without(some)]
     return "\n".join(out) if out else "no results"

@@ -21,7 +21,7 @@ from export.judge.folds import Cut, make_fold
 from export.judge.runner import Limits
 from export.judge.spec import Spec, load_spec, shipped, spec_of_plant
 from export.judge.table import gather, text_table
-from export.methods import METHODS, REHEARSALS
+from export.methods import METHODS, QUICK
 
 LINE = LineSpec(
     name="toy",
@@ -253,18 +253,18 @@ def command(*argv: str) -> argparse.Namespace:
 
 
 def test_a_plant_of_ones_own_needs_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(METHODS, "shift", REHEARSALS["shift"])
     plant, out = str(write_plant(tmp_path)), str(tmp_path / "out")
-    args = command("--plant", plant, "--out", out, "--only", "shift", "--quick", "--quiet")
-    benchmark.run(args)
+    benchmark.run(command("--plant", plant, "--out", out, "--quick", "--quiet", "--jobs", "2"))
     text = capsys.readouterr().out
     assert "site1 -> site0" in text
     assert "site0 -> site1" in text
     rows = read_rows(tmp_path / "out" / RESULTS)
-    assert [r["status"] for r in rows] == ["ok", "ok"]
-    assert min(r["figures"]["auc"] for r in rows) > 0.95
+    assert {r["method"] for r in rows} == set(QUICK) & set(METHODS)
+    assert len({r["method"] for r in rows if r["status"] == "ok"}) >= 3
+    assert not [r for r in rows if r["status"] == "failed"]
+    assert min(r["figures"]["auc"] for r in rows if r["method"] == "pca") > 0.9
 
 
 def test_no_such_method_is_said_before_anything_is_read(tmp_path: Path) -> None:
