@@ -23,7 +23,7 @@ from export.data.describe import PlantSpec, TagRow
 from export.data.findings import Finding
 from export.data.stretch import Counts, FileRead
 
-VERSION = 2
+VERSION = 3
 _ARRAYS = ("features", "valid", "severity")
 
 

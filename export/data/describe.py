@@ -37,7 +37,7 @@ labelled = ["run-1"]                      # groups whose labels `train --recordi
 simulated = false
 tolerate = ["units"]                      # faults of this kind become warnings
 
-[faults.case1]
+[faults.case1]                            # or a pattern: [faults."case*"]
 component = "AIR"
 expected = ["FT305"]
 """

@@ -32,6 +32,7 @@ from export.data.quality import copied_rows, findings_over_all
 from export.data.reader import read_group_of_files
 from export.data.source import files_of, sha256_of
 from export.data.stretch import Counts
+from export.data.units import other_units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ class Loaded:
 
 
 def load_plant(
-    toml: Path, file: Path | None = None, *, cache: Path | None = None, quiet: bool = True
+    toml: Path, file: Path | None = None, *, cache: Path | None = None, quiet: bool = False
 ) -> Dataset:
     """The recording a TOML file describes (keys: export/data/describe.py).
 
@@ -55,7 +56,7 @@ def load_plant(
         file: a file, or a folder of files, instead of those the description names.
         cache: folder that keeps the features of each file, so that a second or an interrupted
             reading goes on where the first ended.
-        quiet: no progress bar.
+        quiet: no progress bar (it is only shown on a terminal, after two seconds).
 
     Raises:
         DatasetError: every fault found, with file, row and remedy.
@@ -67,7 +68,7 @@ def load_plant(
 
 
 def read_plant(
-    toml: Path, file: Path | None = None, *, cache: Path | None = None, quiet: bool = True
+    toml: Path, file: Path | None = None, *, cache: Path | None = None, quiet: bool = False
 ) -> Loaded:
     """As `load_plant`, but faults of the data are in `findings` beside what could be read."""
     spec = load_description(toml)
@@ -84,12 +85,14 @@ def read_plant(
     findings += log_findings
     batches = []
     spans: list[tuple[str, float, float]] = []
+    levels: list[tuple[Batch, np.ndarray | None]] = []
     prints: list[tuple[Batch, np.ndarray | None, np.ndarray | None]] = []
     for stretch in stretches:
         if any(fnmatch(stretch.group, pattern) for pattern in spec.skip):
             continue
         spans.append((stretch.group, float(stretch.notes["t_s"][0]) - spec.row_s * spec.step_rows,
                       float(stretch.notes["t_s"][-1])))  # fmt: skip
+        levels.append((stretch, stretch.notes.pop("raw_level", None)))
         prints.append((stretch, stretch.notes.pop("prints", None),
                        stretch.notes.pop("print_lines", None)))  # fmt: skip
         mine = labels.events_of(events, stretch.group)
@@ -103,6 +106,7 @@ def read_plant(
             f"step of {spec.step_rows} rows"
         )
     findings += copied_rows(prints)
+    findings += other_units(tags, levels)
     findings += labels.outside(events, spans)
     findings += findings_over_all(spec, batches, counts, tags)
     findings = [_tolerated(spec, f) for f in findings]
@@ -154,7 +158,7 @@ def _labelled(spec: PlantSpec, stretch: Batch, events: Sequence[labels.Event]) -
     bad = np.flatnonzero(severity > 0)
     notes["normal_steps"] = normal or (int(bad[0]) if len(bad) else len(severity))
     fault = stretch.fault if len(bad) else ""
-    row = spec.faults.get(fault)
+    row = next((r for name, r in spec.faults.items() if fnmatch(fault, name)), None)
     return dataclasses.replace(
         stretch,
         severity=severity,

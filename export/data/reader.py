@@ -26,7 +26,7 @@ from export.data.source import (
     read_blocks,
     stem,
 )
-from export.data.stretch import Counts, FileRead, StretchBuilder, common_notes
+from export.data.stretch import Counts, FileRead, Part, StretchBuilder, common_notes
 
 _OWN_WORDS = ("stem", "date")
 
@@ -47,7 +47,13 @@ def read_group_of_files(
         for files in sets:
             read = load_read(spec, files, tags, cache) if cache is not None else None
             if read is None:
-                read = FileRead(*_read(spec, files, tags, bar.update), tags)
+                try:
+                    read = FileRead(*_read(spec, files, tags, bar.update), tags)
+                except MemoryError:
+                    raise DatasetError(
+                        f"{files[0]}: the features of this file do not fit into memory; take "
+                        "larger step_rows, or split the file. Files before it are kept with --cache"
+                    ) from None
                 if cache is not None:
                     save_read(spec, files, read, cache)
             else:
@@ -130,6 +136,7 @@ def _stretches(
             notes["day"] = day
         if number == 1:
             notes["prints"] = np.concatenate([p for p, _ in builder.prints])
+            notes["raw_level"] = _level(builder.parts)
             notes["print_lines"] = np.concatenate([n for _, n in builder.prints])
         out.append(
             Batch(
@@ -143,6 +150,16 @@ def _stretches(
                 notes=notes,
             )
         )
+    return out
+
+
+def _level(parts: Sequence[Part]) -> np.ndarray:
+    """float32[2, P]: median level and noise of a stretch, of all finite values; NaN without one."""
+    out = np.full((2, parts[0].raw_mean.shape[1]), np.nan, np.float32)
+    for row, name in enumerate(("raw_mean", "raw_std")):
+        values = np.concatenate([getattr(part, name) for part in parts])
+        some = np.isfinite(values).any(axis=0)
+        out[row, some] = np.nanmedian(values[:, some], axis=0)
     return out
 
 

@@ -15,7 +15,7 @@ from export.data.plant import load_plant, piece_of
 
 
 def load_recording(
-    description: Path, data: Path | None = None, *, cache: Path | None = None, quiet: bool = True
+    description: Path, data: Path | None = None, *, cache: Path | None = None, quiet: bool = False
 ) -> Dataset:
     """Read a recording and cut each stretch where its known normal operation ends.
 

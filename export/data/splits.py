@@ -218,7 +218,7 @@ def refuse_leaks_between(
 
 
 def _refuse_groups(train: Iterable[Batch], test: Sequence[Batch], side: str = "training") -> None:
-    tested = {}
+    tested: dict[tuple[str, str], Batch] = {}
     for sample in test:
         tested.setdefault(_stretch(sample), sample)
     for sample in train:

@@ -68,8 +68,13 @@ class Counts:
     @classmethod
     def of(cls, tags: int) -> Counts:
         """Nothing counted yet."""
-        zero = [np.zeros(tags, np.int64) for _ in range(3)]
-        return cls(*zero, np.full(tags, np.inf), np.full(tags, -np.inf))
+        return cls(
+            missing=np.zeros(tags, np.int64),
+            out_of_range=np.zeros(tags, np.int64),
+            frozen=np.zeros(tags, np.int64),
+            low=np.full(tags, np.inf),
+            high=np.full(tags, -np.inf),
+        )
 
     def add(self, other: Counts) -> None:
         """Count the other's rows too."""

@@ -279,3 +279,23 @@ def test_offsets_from_utc_are_obeyed(plant: Plant) -> None:
     table.time = [f"{t}+02:00" for t in table.time]
     (stretch,) = load_plant(plant({"run-1.csv": table})).batches
     assert stretch.notes["t_s"][0] == 1772431209.0  # 2026-03-02 06:00:09 UTC
+
+
+def test_a_file_in_another_unit_is_told_from_the_others(plant: Plant) -> None:
+    odd = rows(seed=3)
+    odd.columns["Flow"] = [str(float(v) / 1000) for v in odd.columns["Flow"]]
+    others = {f"run-{k}.csv": rows(seed=k) for k in (1, 2)}
+    loaded = read_plant(plant({**others, "run-3.csv": odd}))
+    (found,) = [f for f in loaded.findings if f.kind == "units"]
+    assert "run-3.csv:2: tag 'Flow' of 'run-3' is 0.001 times what it is elsewhere" in str(found)
+
+
+def test_too_little_memory_is_said(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("export.data.stretch.batch_features", full)
+    with pytest.raises(
+        DatasetError, match=r"run-1\.csv: the features of this file do not fit into"
+    ):
+        load_plant(plant())
