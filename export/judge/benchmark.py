@@ -21,7 +21,8 @@ from tqdm import tqdm
 from export.data.dataset import Dataset
 from export.faults import ExportError
 from export.judge import metrics as m
-from export.judge.folds import TaskPlan, make_fold
+from export.judge.folds import make_fold
+from export.judge.plan import TaskPlan
 from export.judge.provenance import code_hash, fold_hash, versions
 from export.judge.runner import Job, Limits, run_jobs
 from export.judge.spec import Spec, load_data

@@ -9,8 +9,8 @@
     threshold = "domain"          # fixed per target "domain", or "pooled" over the targets
     persist = 1                   # samples in a row above the threshold (judge = "run")
     hard = ["IDV3"]               # faults reported apart
-    [cut]                         # see folds.Cut
-    [every]                       # defaults of every task, see folds.TaskPlan
+    [cut]                         # see plan.Cut
+    [every]                       # defaults of every task, see plan.TaskPlan
     [[task]]                      # sources, targets; or each = true: each domain as the target
 
 A user's own plant needs no such file: `spec_of_plant` makes one of the plant's domains.
@@ -31,7 +31,7 @@ import numpy as np
 
 from export.data.dataset import Dataset
 from export.faults import ExportError
-from export.judge.folds import Cut, TaskPlan
+from export.judge.plan import Cut, TaskPlan
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 PLANTS = Path(__file__).parents[1] / "plants"

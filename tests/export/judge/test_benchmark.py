@@ -17,7 +17,8 @@ from export.data.plant import piece_of
 from export.faults import ExportError
 from export.judge.benchmark import RESULTS, Options, Row, read_rows, run_benchmark
 from export.judge.card import card, store
-from export.judge.folds import Cut, make_fold
+from export.judge.folds import make_fold
+from export.judge.plan import Cut
 from export.judge.runner import Limits
 from export.judge.spec import Spec, load_spec, shipped, spec_of_plant
 from export.judge.table import gather, text_table

@@ -11,7 +11,8 @@ import pytest
 from edge.core.features import batch_features
 from export.data.dataset import Batch, Dataset, LineSpec
 from export.data.splits import LeakError
-from export.judge.folds import Cut, FoldError, TaskPlan, make_fold, samples_of
+from export.judge.folds import make_fold
+from export.judge.plan import Cut, FoldError, TaskPlan, samples_of
 
 LINE = LineSpec(
     name="toy",
