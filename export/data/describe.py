@@ -44,10 +44,12 @@ expected = ["FT305"]
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 from edge.config.faults import suggestion
@@ -146,6 +148,9 @@ class PlantSpec:
 
 _LABEL_KEYS = set(LabelRule.__dataclass_fields__)
 _TAG_KEYS = {"name", "column", "unit", "low", "high", "component", "frozen_s"}
+_LABEL_TYPES: dict[str, type] = {
+    "column": str, "log": str, "normal": list, "unused": list, "level": int,
+}  # fmt: skip
 _DEFAULTS: dict[str, Any] = {
     "name": "", "file": "", "files": [], "join_files": False, "delimiter": ",", "decimal": ".",
     "time": "", "time_format": "iso", "timezone": "", "row_s": 0.0, "step_rows": 0,
@@ -221,6 +226,9 @@ def _typed(raw: dict[str, Any], faults: list[str]) -> dict[str, Any]:
             want = type(_DEFAULTS[key]).__name__
             faults.append(f"{key} = {value!r}: permitted is a value of kind {want}")
             continue
+        if isinstance(value, list) and key != "tag" and not all(isinstance(v, str) for v in value):
+            faults.append(f"{key} = {value!r}: permitted is a list of texts")
+            continue
         given[key] = value
     return given
 
@@ -239,6 +247,14 @@ def _label(path: Path, raw: str | dict[str, Any], faults: list[str]) -> LabelRul
         faults.append(f"label: kind '{kind}' needs the key 'column'")
     if kind == "log" and "log" not in raw:
         faults.append("label: kind 'log' needs the key 'log', a CSV of events")
+    for key in [k for k, want in _LABEL_TYPES.items() if not isinstance(raw.get(k, want()), want)]:
+        faults.append(f"label: {key} = {raw[key]!r}: permitted is {_LABEL_TYPES[key].__name__}")
+        raw.pop(key)
+    for key in [k for k in ("normal_h", "share") if not _is_number(raw.get(k, 1.0))]:
+        faults.append(f"label: {key} = {raw[key]!r}: permitted is a number above 0")
+        raw.pop(key)
+    if raw.get("level", 3) not in (1, 2, 3):
+        faults.append(f"label: level = {raw['level']!r}: permitted are 1, 2, 3")
     if raw.get("between", "unused") not in ("unused", "normal"):
         faults.append(f"label: between = {raw['between']!r}: permitted are 'unused', 'normal'")
     if raw.get("stages", "scale") not in ("scale", "clip"):
@@ -270,12 +286,19 @@ def _tags(given: dict[str, Any], line: Line | None, faults: list[str]) -> tuple[
         )
     out = []
     for number, row in enumerate(given["tag"], start=1):
+        if not isinstance(row, dict):
+            faults.append(f"tag {number}: {row!r}: write it like {{ name = {row!r} }}")
+            continue
         unknown = sorted(set(row) - _TAG_KEYS)
         faults += [f"tag {number}: unknown key '{k}'; {suggestion(k, _TAG_KEYS)}" for k in unknown]
         if "name" not in row:
             faults.append(f"tag {number}: key 'name' is missing")
             continue
-        name = row["name"]
+        name = str(row["name"])
+        wrong = [k for k in ("low", "high", "frozen_s") if not _is_number(row.get(k, 1.0), True)]
+        faults += [f"tag '{name}': {k} = {row[k]!r}: permitted is a number" for k in wrong]
+        if wrong:
+            continue
         low, high = float(row.get("low", "nan")), float(row.get("high", "nan"))
         if ("low" in row) != ("high" in row) or low >= high:
             faults.append(f"tag '{name}': range {low}..{high}: give both, low below high")
@@ -296,6 +319,12 @@ def _tags(given: dict[str, Any], line: Line | None, faults: list[str]) -> tuple[
             faults.append(f"tag '{tag.name}' is listed twice; remove one")
         seen.add(tag.name)
     return tuple(out)
+
+
+def _is_number(value: Any, negative: bool = False) -> bool:
+    """Whether it is a finite number, above 0 unless `negative`."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return real and (negative or value > 0)
 
 
 def _fault_row(name: str, row: Any, faults: list[str]) -> FaultRow:
@@ -327,13 +356,28 @@ def _cross(
         faults.append(
             f"{missing}step_rows = {given['step_rows']}: permitted is a whole number >= 1"
         )
-    if given["row_s"] <= 0 and not given["line"]:
+    if not _is_number(given["row_s"]) and not (given["line"] and given["row_s"] == 0):
         faults.append(f"row_s = {given['row_s']}: give the seconds from one row to the next")
     if given["normal_rows"] < 0 or 0 < given["normal_rows"] < 10 * given["step_rows"]:
         faults.append(
             f"normal_rows = {given['normal_rows']}: permitted is at least ten model steps, "
             f"{10 * given['step_rows']} rows"
         )
+    if not _is_number(given["split_gap_h"]):
+        faults.append(f"split_gap_h = {given['split_gap_h']}: permitted is a number above 0")
+    faults += [
+        f"{key} = {given[key]!r}: permitted is one character"
+        for key in ("delimiter", "decimal")
+        if len(given[key]) != 1
+    ]
+    for key in ("group", "domain", "fault"):
+        try:
+            words = [word for _, word, _, _ in Formatter().parse(given[key]) if word is not None]
+        except ValueError as error:
+            faults.append(f"{key} = {given[key]!r}: {error}")
+            continue
+        if any(not word or not word.strip() or word.isdigit() for word in words):
+            faults.append(f"{key} = {given[key]!r}: name a column or a word in the braces")
     if given["gaps"] not in ("insert", "ignore"):
         faults.append(f"gaps = {given['gaps']!r}: permitted are 'insert', 'ignore'")
     if label.kind == "log" and not given["time"]:

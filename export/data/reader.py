@@ -19,15 +19,18 @@ from export.data.findings import Finding, PlantError
 from export.data.labels import utc_text
 from export.data.quality import findings_of_stretch
 from export.data.source import (
+    MISSING,
     RING_TIME,
     Block,
     check_columns,
     columns_of,
+    number_columns,
     read_blocks,
     stem,
 )
 from export.data.stretch import Counts, FileRead, Part, StretchBuilder, common_notes
 
+_YES_NO = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 _OWN_WORDS = ("stem", "date")
 
 
@@ -78,7 +81,8 @@ def _read(
         numbers = list(dict.fromkeys([tag.column for tag in tags]))
         texts = [] if ring else [*keys_used, *([spec.time] if spec.time else [])]
         if spec.label.column and not ring:
-            (texts if spec.label.kind == "class" else numbers).append(spec.label.column)
+            as_text = spec.label.kind in ("class", "binary")
+            (texts if as_text else numbers).append(spec.label.column)
         for block in read_blocks(spec, file, list(dict.fromkeys(numbers)), texts, progress):
             lines = block.first_row + 2 + np.arange(block.rows)
             if time:
@@ -126,8 +130,8 @@ def _stretches(
     out = []
     whole = spec.name if spec.join_files else "{stem}"
     for number, part in enumerate(builder.finish(), start=1):
-        dated = (spec.time and spec.time_format not in TIME_UNITS_S) or file.suffix == ".ring"
-        day = utc_text(float(part.t_s[0]))[:10] if dated else ""
+        begin = utc_text(float(part.t_s[0]))
+        day = begin[:10] if begin.endswith("UTC") else ""
         known = {**words, "date": day}
         group = _fill(spec, spec.group or whole, known)
         part_group = group if number == 1 else f"{group} part {number}"
@@ -173,11 +177,33 @@ def _marks(spec: PlantSpec, file: Path, block: Block) -> np.ndarray:
         mark = (~np.isin(words, rule.normal)).astype(np.float32)
         mark[np.isin(words, [*rule.unused, "None"])] = -1
         return mark
+    if rule.kind == "binary":
+        return _yes_or_no(spec, file, block)
     value = block.numbers[rule.column]
     if rule.kind == "countdown":
         value = value * TIME_UNITS_S[rule.unit]
     # A row without a label is not to be used, rather than normal.
     return np.where(np.isfinite(value), value, -1).astype(np.float32)
+
+
+def _yes_or_no(spec: PlantSpec, file: Path, block: Block) -> np.ndarray:
+    """A column of numbers, or of true and false."""
+    words = np.array([str(w) for w in block.texts[spec.label.column].to_pylist()])
+    some, first, place = np.unique(words, return_index=True, return_inverse=True)
+    values = np.full(len(some), -1, np.float32)
+    for number, word in enumerate(some.tolist()):
+        if word.casefold() in _YES_NO:
+            values[number] = _YES_NO[word.casefold()]
+        elif word not in MISSING:
+            try:
+                values[number] = float(word.replace(spec.decimal, "."))
+            except ValueError:
+                raise DatasetError(
+                    f"{file}:{block.first_row + int(first[number]) + 2}: label '{word}' is neither "
+                    'a number nor true or false; write label = { column = ..., kind = "class" }'
+                ) from None
+    values[np.isnan(values)] = -1
+    return values[place]
 
 
 def _runs(block: Block, columns: Sequence[str]) -> Iterator[tuple[tuple[str, ...], slice]]:
@@ -236,7 +262,7 @@ def _resolve_tags(spec: PlantSpec, file: Path) -> tuple[TagRow, ...]:
     taken = {*listed, spec.time, spec.label.column, *_columns_used(spec)}
     found = [
         name
-        for name in columns_of(spec, file)
+        for name in number_columns(spec, file)
         if name not in taken and any(fnmatch(name, pattern) for pattern in spec.auto_tags)
     ]
     if not found and not spec.tags:

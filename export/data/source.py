@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import hashlib
+import itertools
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,8 @@ from export.data.describe import PlantSpec
 BLOCK_BYTES = 1 << 20
 """Read at a time; the reader keeps some dozen such blocks ahead."""
 BLOCK_ROWS = 32_768
+LOOK_AHEAD = 500
+"""Rows that tell whether a column holds numbers."""
 MISSING = ["", "NaN", "nan", "NAN", "None", "null", "NULL", "NA", "N/A", "#N/A"]
 """Texts that mean that there is no value."""
 RING_TIME = "t_s"
@@ -105,7 +108,33 @@ def columns_of(spec: PlantSpec, path: Path) -> list[str]:
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # UnicodeDecodeError, ArrowInvalid
-        raise DatasetError(f"{path}: not a {_kind(path)} file ({error})") from None
+        raise DatasetError(f"{path}: not a {_kind(path)} file ({error}); save it as such") from None
+
+
+def number_columns(spec: PlantSpec, path: Path) -> list[str]:
+    """Columns whose first values are numbers."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        fields = pq.read_schema(path)
+        return [
+            f.name for f in fields if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
+        ]
+    head = columns_of(spec, path)
+    text: set[str] = set()
+    with _text(path) as stream:
+        for row in itertools.islice(csv.reader(stream, delimiter=spec.delimiter), 1, LOOK_AHEAD):
+            text |= {n for n, v in zip(head, row) if v not in MISSING and not _is_number(spec, v)}
+    return [name for name in head if name not in text]
+
+
+def _is_number(spec: PlantSpec, text: str) -> bool:
+    try:
+        float(text.replace(spec.decimal, "."))
+    except ValueError:
+        return False
+    return True
 
 
 def check_columns(path: Path, have: Sequence[str], wanted: dict[str, str]) -> list[str]:
@@ -229,14 +258,11 @@ def _bad_cell(spec: PlantSpec, path: Path, numbers: Sequence[str]) -> str:
                     )
                 for place, name in places:
                     text = row[place]
-                    if text not in MISSING:
-                        try:
-                            float(text.replace(spec.decimal, "."))
-                        except ValueError:
-                            return (
-                                f"{at}: column '{name}': {text!r} is not a number; empty means "
-                                'missing, and decimal = "," is possible'
-                            )
+                    if text not in MISSING and not _is_number(spec, text):
+                        return (
+                            f"{at}: column '{name}': {text!r} is not a number; empty means "
+                            'missing, and decimal = "," is possible'
+                        )
     except (OSError, ValueError, EOFError) as error:
         return f"{path}: not a CSV in UTF-8 ({error})"
     return ""

@@ -285,10 +285,12 @@ def _raw_levels(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     count = there.sum(axis=1)
     some = np.maximum(count, 1)
     mean = np.where(there, raw, 0.0).sum(axis=1) / some
-    spread = np.where(there, raw - mean[:, None, :], 0.0)
-    std = np.sqrt(np.square(spread).sum(axis=1) / some)
     mean = np.where(count > 0, mean, np.nan)
-    return mean.astype(np.float32), std.astype(np.float32)
+    # A broken transmitter may send 1e300, whose square is no number any more.
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = np.where(there, raw - mean[:, None, :], 0.0)
+        std = np.sqrt(np.square(spread).sum(axis=1) / some)
+        return mean.astype(np.float32), std.astype(np.float32)
 
 
 def common_notes(part: Part, file: Path) -> dict[str, Any]:

@@ -138,6 +138,27 @@ def test_a_label_column_of_any_kind(
     assert loaded.dataset.batches[0].severity.tolist() == want
 
 
+def test_true_and_false_are_labels_and_text_is_no_tag(plant: Plant) -> None:
+    table = rows()
+    table.columns["bad"] = ["True" if word == "1" else "False" for word in table.columns["bad"]]
+    table.columns["mode"] = ["AUTO"] * 400
+    toml = plant({"run-1.csv": table}, auto_tags='["*"]')
+    dataset = load_plant(toml)
+    assert [name for name, _ in dataset.line.tags] == ["Pressure", "Flow", "Temp"]
+    assert dataset.batches[0].severity.tolist() == [0] * 30 + [3] * 10
+    table.columns["bad"][44] = "maybe"
+    with pytest.raises(DatasetError, match=r"run-1.csv:46: label 'maybe' is neither a number nor"):
+        load_plant(plant({"run-1.csv": table}))
+
+
+def test_a_broken_transmitter_does_not_stop_the_reading(plant: Plant) -> None:
+    table = rows()
+    table.columns["Flow"][5:7] = ["1e300", "inf"]
+    loaded = read_plant(plant({"run-1.csv": table}))
+    assert loaded.counts.out_of_range.tolist() == [0, 2, 0]
+    assert loaded.dataset.batches[0].valid[0, 1] == pytest.approx(0.8)
+
+
 def test_a_step_with_half_its_rows_defective_is_defective(plant: Plant) -> None:
     for bad, want in ((5, 3), (4, 0)):
         table = rows(10, bad_from=10 - bad)
