@@ -19,8 +19,8 @@ import numpy as np
 
 from edge.core.features import FEATURES
 from export.data.dataset import Batch
-from export.data.describe import PlantSpec, TagRow
 from export.data.findings import Finding
+from export.data.plantspec import PlantSpec, TagRow
 from export.data.stretch import Counts, FileRead
 
 VERSION = 3

@@ -17,8 +17,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from export.data.dataset import DatasetError
-from export.data.describe import TIME_UNITS_S
 from export.data.findings import Finding
+from export.data.plantspec import TIME_UNITS_S
 
 HOUR_S = 3600.0
 _QUARTER_S = 900

@@ -25,9 +25,10 @@ import numpy as np
 from export.data import labels
 from export.data.cut import cut_episodes, piece_of, windows
 from export.data.dataset import Batch, Dataset, DatasetError, LineSpec
-from export.data.describe import PlantSpec, load_description
+from export.data.describe import load_description
 from export.data.findings import Finding, PlantError, refuse_faults
 from export.data.lines import line_spec
+from export.data.plantspec import PlantSpec
 from export.data.quality import copied_rows, findings_over_all
 from export.data.reader import read_group_of_files
 from export.data.source import files_of, sha256_of

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from export.data.dataset import Batch
-from export.data.describe import PlantSpec, TagRow
 from export.data.findings import Finding
+from export.data.plantspec import PlantSpec, TagRow
 from export.data.stretch import PRINT_SHARE, Counts, StretchBuilder
 from export.data.units import unit_changes
 

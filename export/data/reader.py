@@ -14,9 +14,9 @@ from tqdm import tqdm
 from export.data.cache import load_read, save_read
 from export.data.clock import Clock
 from export.data.dataset import Batch, DatasetError
-from export.data.describe import TIME_UNITS_S, PlantSpec, TagRow
 from export.data.findings import Finding, PlantError
 from export.data.labels import utc_text
+from export.data.plantspec import TIME_UNITS_S, PlantSpec, TagRow
 from export.data.quality import findings_of_stretch
 from export.data.source import (
     MISSING,

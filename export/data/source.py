@@ -21,7 +21,7 @@ import numpy as np
 
 from edge.config.faults import suggestion
 from export.data.dataset import DatasetError
-from export.data.describe import PlantSpec
+from export.data.plantspec import PlantSpec
 
 BLOCK_BYTES = 1 << 20
 """Read at a time; the reader keeps some dozen such blocks ahead."""

@@ -15,8 +15,8 @@ import numpy as np
 from edge.core.features import batch_features
 from export.data.clock import going_back
 from export.data.dataset import Batch
-from export.data.describe import LabelRule, TagRow
 from export.data.findings import Finding
+from export.data.plantspec import LabelRule, TagRow
 
 PRINT_SHARE = 8
 NO_LABEL = np.float32(-1)

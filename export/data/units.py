@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.data.dataset import Batch
-from export.data.describe import TagRow
 from export.data.findings import Finding
+from export.data.plantspec import TagRow
 from export.data.stretch import Part
 
 
