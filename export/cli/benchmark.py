@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,12 @@ def run(args: argparse.Namespace) -> None:
         thin=QUICK_THIN if args.quick else 1,
         quiet=args.quiet,
     )
-    rows = run_benchmark(_specs(args), options)
+    # A polite stop from outside ends the fits too, like Ctrl-C; what is done stays in the file.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        rows = run_benchmark(_specs(args), options)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(text_table(rows, read_rows(args.out / RESULTS, "set")))
     print(f"results: {args.out / RESULTS}")
 
