@@ -108,8 +108,8 @@ def cut_episodes(stretch: Batch, rest: int) -> list[Batch]:
     out = []
     for number, (a, b) in enumerate(itertools.pairwise(cuts), start=1):
         piece = piece_of(stretch, a, b)
-        first_bad = np.flatnonzero(piece.severity > 0)
-        notes = {**piece.notes, "normal_steps": int(first_bad[0]) if len(first_bad) else b - a}
+        other = np.flatnonzero(piece.severity != 0)
+        notes = {**piece.notes, "normal_steps": int(other[0]) if len(other) else b - a}
         group = f"{stretch.group} episode {number}"
         out.append(dataclasses.replace(piece, group=group, first_step=0, notes=notes))
     return out

@@ -157,7 +157,8 @@ def _labelled(spec: PlantSpec, stretch: Batch, events: Sequence[labels.Event]) -
     if normal:
         severity[:normal] = 0
     bad = np.flatnonzero(severity > 0)
-    notes["normal_steps"] = normal or (int(bad[0]) if len(bad) else len(severity))
+    other = np.flatnonzero(severity != 0)
+    notes["normal_steps"] = normal or (int(other[0]) if len(other) else len(severity))
     fault = stretch.fault if len(bad) else ""
     row = next((r for name, r in spec.faults.items() if fnmatch(fault, name)), None)
     return dataclasses.replace(

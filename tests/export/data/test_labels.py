@@ -19,6 +19,7 @@ from export.data.labels import (
     parse_log,
 )
 from export.data.plant import load_plant, read_plant
+from export.data.recording import load_recording
 from tests.export.data.conftest import rows
 
 HEAD = "time,event,end,component,group,text\n"
@@ -154,6 +155,10 @@ def test_a_plant_labelled_by_its_log(tmp_path: Path) -> None:
     assert np.bincount(stretch.severity[stretch.severity >= 0]).tolist() == [45, 6, 6, 6]
     assert (stretch.fault, stretch.component) == ("leak", "PIPE")
     assert stretch.notes["to_failure_s"][62] == 9 * 3600 - 8 * 3600 + 0
+    toml.write_text(toml.read_text().replace(', between = "normal"', ""))
+    begin, rest = load_recording(toml).batches
+    assert len(begin.severity) == 18, "only what the log says to be normal teaches the reference"
+    assert (rest.severity[0], rest.level) == (-1, 3)
     (tmp_path / "log.csv").write_text(
         HEAD + "2026-03-11 00:00,failure,,,,\n2026-03-12 12:00,failure,,,,\n"
     )
