@@ -69,8 +69,9 @@ def make_crops(
         zero = [torch.zeros(1, *shape) for shape in network.evidence.states().values()]
         x = news(network.evidence(z, mask, *zero)[0][0], network.config.dead_zone).half()
         length = min(settings.crop_steps, len(x))
-        places = draw.integers(len(x) - length + 1, size=settings.crops)
-        if len(x) == length:
+        earliest = min(int(settings.crop_from * len(x)), len(x) - length)
+        places = draw.integers(earliest, len(x) - length + 1, size=settings.crops)
+        if earliest == len(x) - length:
             places = places[:1]
         kind = kinds.index(batch.component) + 1 if batch.component in kinds else UNKNOWN
         for first in places:

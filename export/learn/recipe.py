@@ -52,6 +52,8 @@ class Training:
     """Model steps of one training crop; evidence is computed over the whole batch before."""
     crops: int = 6
     """Crops taken from each batch."""
+    crop_from: float = 0.0
+    """Share of the batch before which no crop begins."""
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     target_share: float = 0.6

@@ -15,10 +15,11 @@ from torch import Tensor
 from export.data.dataset import Batch
 from export.learn.recipe import Recipe
 from export.model.network import Network
+from export.model.reference import ONE_SIGMA
 
 FloatArray = npt.NDArray[np.float32]
 Reference = tuple[FloatArray, FloatArray]
-ONE_SIGMA = 0.6827
+
 SAMPLE_STEPS = 15
 """Model steps between two samples: the averages hardly move in between."""
 
@@ -95,5 +96,3 @@ def _extremes(samples: Sequence[Tensor]) -> npt.NDArray[np.float64]:
     spread = np.quantile(np.abs(means - middle), ONE_SIGMA, axis=0) + 1e-6
     ranked: npt.NDArray[np.float64] = np.sort(np.abs(means - middle) / spread, axis=1)
     return ranked[:, -10:].mean(axis=1)
-
-
