@@ -8,6 +8,7 @@
     false_alarms = 0.05           # budget of the threshold, share of normal samples
     threshold = "domain"          # fixed per target "domain", or "pooled" over the targets
     persist = 1                   # samples in a row above the threshold (judge = "run")
+    pool_steps = 1                # so many model steps are made one, see pool.py
     hard = ["IDV3"]               # faults reported apart
     [cut]                         # see plan.Cut
     [every]                       # defaults of every task, see plan.TaskPlan
@@ -32,6 +33,7 @@ import numpy as np
 from export.data.dataset import Dataset
 from export.faults import ExportError
 from export.judge.plan import Cut, TaskPlan
+from export.judge.pool import pooled
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 PLANTS = Path(__file__).parents[1] / "plants"
@@ -66,6 +68,7 @@ class Spec:
     false_alarms: float = 0.05
     threshold: str = "domain"
     persist: int = 1
+    pool_steps: int = 1
     hard: tuple[str, ...] = ()
     cut: Cut = dataclasses.field(default_factory=Cut)
     tasks: tuple[TaskPlan, ...] = ()
@@ -176,11 +179,11 @@ def load_data(spec: Spec) -> Dataset:
     if spec.data is not None:
         from export.data.dataset import load_dataset
 
-        return load_dataset(spec.data)
+        return pooled(load_dataset(spec.data), spec.pool_steps)
     from export.data.plant import load_plant
 
     assert spec.plant is not None, "load_spec makes sure"
-    return load_plant(spec.plant, spec.file)
+    return pooled(load_plant(spec.plant, spec.file), spec.pool_steps)
 
 
 def _each(values: dict[str, Any], dataset: Dataset) -> list[TaskPlan]:
