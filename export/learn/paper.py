@@ -13,6 +13,7 @@ Shape legend: B batches, T columns of time, P tags, D features.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,45 +81,78 @@ def domain_loss(source_BD: Tensor, target_BD: Tensor, kind: str) -> Tensor:
     return mmd(source_BD, target_BD)
 
 
-def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> PaperResult:
-    """The four phases; figures on the calibration and test batches of the target domain.
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Both models after the four phases; model 2 predicts."""
+
+    one: Model
+    two: Model
+    scale: tuple[np.ndarray, np.ndarray]
+    pool: int
+    notes: dict[str, Any]
+    """Iterations and last losses of each phase."""
+    history: list[dict[str, float]]
+    """Per iteration: phase and its losses."""
+
+    @torch.no_grad()
+    def logit(self, samples: Sequence[Batch]) -> np.ndarray:
+        """float[n] of model 2."""
+        self.two.eval()
+        parts = [
+            self.two(pictures(samples[k : k + 64], *self.scale, self.pool))[1].numpy()
+            for k in range(0, len(samples), 64)
+        ]
+        return np.concatenate(parts)
+
+
+def fit_models(
+    source: Sequence[Batch], target: Sequence[Batch], recipe: Recipe, quiet: bool = False
+) -> Fitted:
+    """The four phases on labelled samples of equal length of both domains.
 
     Raises ValueError if a domain lacks one of the classes.
     """
     settings = recipe.paper
     torch.manual_seed(recipe.seed)
     draw = np.random.default_rng(recipe.seed)
-    source = [b for b in dataset.select("train") if b.domain == recipe.source_domain]
-    target = [b for b in dataset.select("train") if b.domain == recipe.target_domain]
     for name, some in (("source", source), ("target", target)):
         if not any(b.level for b in some) or all(b.level for b in some):
             raise ValueError(f"the paper's recipe needs both classes in the {name} domain")
-    mean, std = _global_scale(source)
-    pool = settings.pool
-    xs, ys = _pictures(source, mean, std, pool)
-    xt, yt = _pictures(target, mean, std, pool)
-    tags = len(dataset.line.tags)
-    one, two = Model(tags), Model(tags)
+    scale = global_scale(source)
+    # At least 36 columns of time, however short the sample.
+    pool = max(1, min(settings.pool, min(len(b.severity) for b in (*source, *target)) // 36))
+    xs, ys = pictures(source, *scale, pool), labels_of(source)
+    xt, yt = pictures(target, *scale, pool), labels_of(target)
+    one, two = Model(xs.shape[2]), Model(xs.shape[2])
     notes: dict[str, Any] = {}
+    history: list[dict[str, float]] = []
     with tqdm(total=4 * settings.iterations, desc="paper", disable=quiet or None) as bar:
-        notes["phase1"] = _classify(one, xs, ys, recipe, draw, bar)
-        notes["phase2"] = _classify(two, xt, yt, recipe, draw, bar)
+        notes["phase1"] = _classify(one, xs, ys, recipe, draw, bar, history, 1)
+        notes["phase2"] = _classify(two, xt, yt, recipe, draw, bar, history, 2)
         for phase in (3, 4):
-            notes[f"phase{phase}"] = _align(one, two, (xs, ys, xt, yt), recipe, draw, bar, phase)
+            data = (xs, ys, xt, yt)
+            notes[f"phase{phase}"] = _align(one, two, data, recipe, draw, bar, history, phase)
+    return Fitted(one, two, scale, pool, notes, history)
+
+
+def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> PaperResult:
+    """The four phases; figures on the calibration and test batches of the target domain.
+
+    Raises ValueError if a domain lacks one of the classes.
+    """
+    source = [b for b in dataset.select("train") if b.domain == recipe.source_domain]
+    target = [b for b in dataset.select("train") if b.domain == recipe.target_domain]
+    fitted = fit_models(source, target, recipe, quiet)
     figures: dict[str, Any] = {
         "recipe": recipe.name,
         "simulated": dataset.simulated,
-        "domain_loss": settings.domain_loss,
-        "phases": notes,
+        "domain_loss": recipe.paper.domain_loss,
+        "phases": fitted.notes,
     }
-    two.eval()
     for split in ("calibrate", "test"):
         judged = [b for b in dataset.select(split) if b.domain == recipe.target_domain]
         if judged:
-            x, y = _pictures(judged, mean, std, pool)
-            with torch.no_grad():
-                logit = two(x)[1].numpy()
-            label = y.numpy() > 0
+            logit, label = fitted.logit(judged), labels_of(judged).numpy() > 0
             said = logit > 0
             figures[split] = {
                 "batches": len(judged),
@@ -126,12 +160,19 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> PaperResult:
                 "accuracy_at_half": round(float((said == label).mean()), 4),
                 "false_alarm_rate": round(float(said[~label].mean()), 4),
             }
-    weights = {"model1": one.state_dict(), "model2": two.state_dict()}
+    weights = {"model1": fitted.one.state_dict(), "model2": fitted.two.state_dict()}
     return PaperResult(weights, figures)
 
 
 def _classify(
-    model: Model, x: Tensor, y: Tensor, recipe: Recipe, draw: np.random.Generator, bar: Any
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    draw: np.random.Generator,
+    bar: Any,
+    history: list[dict[str, float]],
+    phase: int,
 ) -> dict[str, float]:
     settings = recipe.paper
     optimiser = torch.optim.Adam(
@@ -146,6 +187,7 @@ def _classify(
         loss.backward()
         optimiser.step()
         bar.update()
+        history.append({"phase": phase, "classification": float(loss.detach())})
         waited = 0 if float(loss.detach()) < best - 1e-4 else waited + 1
         best = min(best, float(loss.detach()))
         if waited >= settings.patience:
@@ -160,6 +202,7 @@ def _align(
     recipe: Recipe,
     draw: np.random.Generator,
     bar: Any,
+    history: list[dict[str, float]],
     phase: int,
 ) -> dict[str, float]:
     """Phase 3 moves the image extractor, phase 4 the time-series extractor of model 2."""
@@ -186,6 +229,13 @@ def _align(
         (second + distance).backward()
         optimiser.step()
         bar.update()
+        history.append(
+            {
+                "phase": phase,
+                "classification": float(second.detach()),
+                "domain": float(distance.detach()),
+            }
+        )
         if float(total.detach()) < settings.stop_loss:
             break
     return {
@@ -199,17 +249,20 @@ def _rows(count: int, batch: int, draw: np.random.Generator) -> Tensor:
     return torch.from_numpy(draw.permutation(count)[: min(batch, count)])
 
 
-def _global_scale(batches: list[Batch]) -> tuple[np.ndarray, np.ndarray]:
+def global_scale(batches: Sequence[Batch]) -> tuple[np.ndarray, np.ndarray]:
+    """(mean, standard deviation) of each tag over the source, as the paper scales."""
     means = np.concatenate([b.features[..., 0] for b in batches])
     return means.mean(axis=0), np.maximum(means.std(axis=0), 1e-3)
 
 
-def _pictures(
-    batches: list[Batch], mean: np.ndarray, std: np.ndarray, pool: int
-) -> tuple[Tensor, Tensor]:
-    """([B, T, P] pictures of equal length, [B] labels)."""
+def pictures(batches: Sequence[Batch], mean: np.ndarray, std: np.ndarray, pool: int) -> Tensor:
+    """float32[B, T, P], pictures of equal length, `pool` model steps to a column."""
     length = min(len(b.features) for b in batches) // pool * pool
-    x = np.stack([(b.features[:length, :, 0] - mean) / std for b in batches])
+    x = np.stack([(b.features[-length:, :, 0] - mean) / std for b in batches])
     x = np.clip(x, -10, 10).reshape(len(batches), length // pool, pool, -1).mean(axis=2)
-    y = np.array([float(b.level > 0) for b in batches])
-    return torch.from_numpy(x.astype(np.float32)), torch.from_numpy(y.astype(np.float32))
+    return torch.from_numpy(x.astype(np.float32))
+
+
+def labels_of(batches: Sequence[Batch]) -> Tensor:
+    """float32[B], 1 defective."""
+    return torch.tensor([float(b.level > 0) for b in batches])

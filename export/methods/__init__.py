@@ -47,22 +47,48 @@ class Lazy:
         return made
 
 
+# Forty steps of 24 pictures: what a processor does in a minute.
+_RESNET = (("kind", "resnet50"), ("iterations", 40), ("batch", 24))
+_EFFICIENTNET = (("kind", "efficientnet-b0"), ("iterations", 40), ("batch", 24))
+
 METHODS: dict[str, Callable[[], Method]] = {
     "ours": Lazy("ours", "Ours", family="ours"),
     "deviation": Lazy(
-        "ours", "Ours",
-        (("name", "deviation head alone"), ("labels", "none"), ("heads", "deviation")), "ours", 1,
+        "ours",
+        "Ours",
+        (("name", "deviation head alone"), ("labels", "none"), ("heads", "deviation")),
+        "ours",
+        1,
     ),
     "source-only": Lazy(
-        "ours", "Ours",
-        (("name", "source-only"), ("labels", "source"), ("heads", "classifier")), "ours",
+        "ours",
+        "Ours",
+        (("name", "source-only"), ("labels", "source"), ("heads", "classifier")),
+        "ours",
     ),
     "target-only": Lazy(
-        "ours", "Ours",
-        (("name", "target-only"), ("labels", "target"), ("heads", "classifier")), "ours",
+        "ours",
+        "Ours",
+        (("name", "target-only"), ("labels", "target"), ("heads", "classifier")),
+        "ours",
     ),
     "pooled": Lazy(
-        "ours", "Ours", (("name", "pooled"), ("heads", "classifier")), "ours",
+        "ours",
+        "Ours",
+        (("name", "pooled"), ("heads", "classifier")),
+        "ours",
+    ),
+    "paper": Lazy("paper", "Paper", family="paper"),
+    "paper-mse": Lazy("paper", "Paper", (("recipe", "paper-mse"),), "paper"),
+    "lstm": Lazy("baselines", "Baseline", family="baseline"),
+    "resnet50": Lazy("baselines", "Baseline", _RESNET, "baseline", 1),
+    "efficientnet-b0": Lazy("baselines", "Baseline", _EFFICIENTNET, "baseline", 1),
+    "ensemble": Lazy(
+        "baselines",
+        "Ensemble",
+        (("options", (("lstm", 100, 256), ("resnet50", 40, 24), ("efficientnet-b0", 40, 24))),),
+        "baseline",
+        1,
     ),
     "age": Lazy("trivial", "Age", family="trivial", seeds=1),
     "one-tag": Lazy("trivial", "OneTag", family="trivial"),

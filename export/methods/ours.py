@@ -81,7 +81,7 @@ def recipe_for(task: Task, seed: int) -> Recipe:
     steps = min(len(b.severity) for b in task.train)
     return dataclasses.replace(
         recipe,
-        network=window_sizes(steps, recipe.network),
+        network=window_sizes(steps, len(task.line.tags), recipe.network),
         reference=ReferenceSettings(slot_steps=0),
         training=dataclasses.replace(
             recipe.training,
@@ -93,7 +93,7 @@ def recipe_for(task: Task, seed: int) -> Recipe:
     )
 
 
-def window_sizes(steps: int, sizes: NetworkSizes) -> NetworkSizes:
+def window_sizes(steps: int, tags: int, sizes: NetworkSizes) -> NetworkSizes:
     """Time constants for windows of `steps` model steps; a window has no beginning of its own."""
     return dataclasses.replace(
         sizes,
@@ -105,6 +105,10 @@ def window_sizes(steps: int, sizes: NetworkSizes) -> NetworkSizes:
         pool_steps=max(1.0, steps / 10.0),
         deviation_steps=steps / 2.0,
         fast_steps=max(1.0, steps / 4.0),
+        # A disturbance of a whole plant moves many tags a little; a short window has little noise
+        # to hide in.
+        top_k=max(3, tags // 3),
+        dead_zone=1.0,
     )
 
 
