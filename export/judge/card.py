@@ -133,10 +133,10 @@ def _goals(rows: Sequence[Row], goals: Row) -> str:
             r for r in rows if r["set"] == goal["set"] and goal.get("task", r["task"]) == r["task"]
         ]
         ours = _pick(here, goals["ours"])
-        got = t.value(ours, goal["figure"])
+        got = _honest(ours, goal)
         if "than" in goal:
-            rival = t.value(_pick(here, [goal["than"]]), goal["figure"])
-            wanted = "–" if rival is None else f"> {rival:.3g}"
+            rival = _honest(_pick(here, [goal["than"]]), goal)
+            wanted = "any" if rival is None else f"> {rival:.3g}"
             met = None if ours is None else (got or 0.0) > (rival or 0.0)
         else:
             sign = "≥" if goal["best"] == "most" else "≤"
@@ -146,7 +146,7 @@ def _goals(rows: Sequence[Row], goals: Row) -> str:
         if met and "stretch" in goal and _reached(got, goal["stretch"], goal["best"]):
             word = "met, stretch too"
         shown = "–" if got is None else f"{got:.3f}"
-        paper = t.value(_pick(here, ["paper"]), goal["figure"])
+        paper = _honest(_pick(here, ["paper"]), goal)
         body.append([goal["text"], wanted, shown, "–" if paper is None else f"{paper:.3f}", word])
     table = t.markdown(["goal", "wanted", "ours", "paper's recipe", "verdict"], body)
     return f"## Goals\n\n{table}"
@@ -232,7 +232,7 @@ def _pairs_text(results: Path) -> str:
     return (
         "## Ours minus the others: AUC, paired\n\n95 % intervals over resampled failures (normals "
         "by run, or in blocks where there are fewer than five runs) and seeds; bold where the "
-        "interval does not hold zero.\n\n"
+        "interval does not hold zero; none where fewer than three failures are judged.\n\n"
         + t.markdown(["set", "task", *(f"minus {o}" for o in others)], body)
     )
 
@@ -240,6 +240,8 @@ def _pairs_text(results: Path) -> str:
 def _interval(pair: Row | None) -> str:
     if pair is None:
         return "–"
+    if pair["low"] is None:
+        return f"{pair['mean']:+.3f} (too few failures)"
     text = f"{pair['mean']:+.3f} [{pair['low']:+.3f}, {pair['high']:+.3f}]"
     return f"**{text}**" if pair["low"] > 0 or pair["high"] < 0 else text
 
@@ -328,6 +330,15 @@ def _pick(rows: Sequence[Row], names: Sequence[str]) -> Row | None:
     return None
 
 
+def _honest(row: Row | None, goal: Row) -> float | None:
+    """The figure, if the method keeps to what the goal allows beside it (`if_most`)."""
+    for beside, limit in goal.get("if_most", {}).items():
+        found = t.value(row, beside)
+        if found is not None and found > limit:
+            return None
+    return t.value(row, goal["figure"])
+
+
 def _reached(got: float | None, goal: float, best: str) -> bool:
     return got is not None and (got >= goal if best == "most" else got <= goal)
 
@@ -336,5 +347,5 @@ def _trim(values: list[float | None]) -> list[float | None]:
     return [None if v is None else float(f"{v:.4g}") for v in values]
 
 
-def _s(v: float) -> float:
-    return round(v, 4)
+def _s(v: float | None) -> float | None:
+    return None if v is None else round(v, 4)

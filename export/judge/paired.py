@@ -16,6 +16,8 @@ from export.judge.evaluate import auc
 from export.judge.metrics import Bools, Floats
 
 DRAWS = 200
+FAILURES = 3
+"""Fewer failures than this bear no interval: two runs are two numbers."""
 BLOCK = 5
 """Samples of a block of normals that belong to fewer than five groups."""
 
@@ -25,13 +27,14 @@ class Difference:
     """AUC of one method minus AUC of another."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    """None: too few failures for an interval."""
+    high: float | None
 
     @property
     def certain(self) -> bool:
         """The interval does not hold zero."""
-        return self.low > 0.0 or self.high < 0.0
+        return self.low is not None and self.high is not None and (self.low > 0.0 or self.high < 0)
 
 
 def auc_difference(
@@ -49,11 +52,13 @@ def auc_difference(
         units_bad, units_good = _units(bad, group), _units(~bad, group, at_least=5)
         if not units_bad or not units_good:
             return None
-        for _ in range(draws):
+        for _ in range(draws if len(units_bad) >= FAILURES else 0):
             index = np.concatenate([_draw(units_bad, rng), _draw(units_good, rng)])
             spread.append(auc(bad[index], one[index]) - auc(bad[index], other[index]))
     if not means:
         return None
+    if not spread:
+        return Difference(float(np.mean(means)), None, None)
     low, high = np.quantile(spread, [0.025, 0.975])
     return Difference(float(np.mean(means)), float(low), float(high))
 

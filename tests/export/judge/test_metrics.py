@@ -160,6 +160,14 @@ def test_a_real_difference_is_told_from_luck() -> None:
     assert not none.certain
 
 
+def test_two_failures_bear_no_interval() -> None:
+    bad, one, other, group = _scores(2.0)(1)
+    few = auc_difference([(bad, one, other, np.where(bad, group % 2, group))])
+    assert few is not None
+    assert few.low is None
+    assert not few.certain
+
+
 def test_no_difference_without_both_classes() -> None:
     one = np.zeros(4)
     assert auc_difference([(np.zeros(4, bool), one, one, np.arange(4))]) is None
