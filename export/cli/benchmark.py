@@ -98,6 +98,8 @@ def run(args: argparse.Namespace) -> None:
         rows = run_benchmark(_specs(args), options)
     finally:
         signal.signal(signal.SIGTERM, before)
+    if not rows:
+        raise ExportError("nothing was run: every set or task was skipped, with the reasons above")
     print(text_table(rows, read_rows(args.out / RESULTS, "set")))
     print(f"results: {args.out / RESULTS}")
 

@@ -71,7 +71,7 @@ def run_benchmark(specs: Sequence[tuple[Spec, Dataset | None]], options: Options
             dataset = given if given is not None else load_data(spec)
             plans = [p for p in spec.plans(dataset) if options.tasks in p.name]
         except ExportError as error:
-            _skip(path, {"set": spec.name, "title": spec.title}, str(error), options)
+            _skip(path, {"set": spec.name, "title": spec.title}, str(error))
             continue
         _append(path, _set_row(spec, dataset))
         jobs = _Jobs(spec, dataset, plans, options, known, path, wanted)
@@ -122,7 +122,7 @@ class _Jobs:
                     data = fold_hash(make())
                 except ExportError as error:
                     where = {"set": self._spec.name, "task": plan.name, "seed": seed}
-                    _skip(self._path, where, str(error), self._options)
+                    _skip(self._path, where, str(error))
                     continue
                 for name in self._names:
                     if seed not in _seeds(name, self._options.seeds):
@@ -284,9 +284,9 @@ def _set_row(spec: Spec, dataset: Dataset) -> Row:
     }
 
 
-def _skip(path: Path, where: Row, reason: str, options: Options) -> None:
-    if not options.quiet:
-        tqdm.write(f"{where.get('set')}: skipped: {reason}", file=sys.stderr)
+def _skip(path: Path, where: Row, reason: str) -> None:
+    task = f", {where['task']}" if "task" in where else ""
+    tqdm.write(f"{where['set']}{task}: skipped: {reason}", file=sys.stderr)
     _append(path, {"kind": "skipped", **where, "reason": reason})
 
 
