@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from export.data.dataset import Batch, Dataset, FloatArray
+from export.judge.evaluate import auc
 from export.judge.task import Scorer, Task
 from export.learn.recipe import NetworkSizes, Recipe, load_recipe
 from export.learn.train import Trained, TrainingError, train
@@ -55,7 +56,29 @@ class Ours:
         except TrainingError as error:
             raise NotApplicable(str(error)) from error
         heads = "deviation" if labels == "none" else self.heads
+        if heads == "both" and not self._earned(task, recipe, labels):
+            heads = "deviation"
         return Streaming(models, heads, [*_normals(task), *task.calibrate])
+
+    def _earned(self, task: Task, recipe: Recipe, labels: Labels) -> bool:
+        """The classifier speaks only if it helps where it was not trained.
+
+        Each domain that labels defects is left out in turn (with one such domain: each half of its
+        groups), a network is trained on the rest, and both heads are compared on what was left
+        out. Target labels count like any others; test samples are never seen.
+        """
+        gains = []
+        for kept, left in _left_out(task):
+            part = dataclasses.replace(task, train=kept)
+            try:
+                model = train(_dataset(part, labels), recipe, quiet=True)
+            except TrainingError:
+                continue
+            normals = [b for b in left if b.level == 0]
+            truth = np.array([b.level > 0 for b in left])
+            scores = [Streaming([model], h, normals).score(left) for h in ("both", "deviation")]
+            gains.append(auc(truth, scores[0]) - auc(truth, scores[1]))
+        return bool(gains) and float(np.mean(gains)) > 0.0
 
     def _labels(self, task: Task) -> Labels:
         if self.labels == "none":
@@ -67,6 +90,32 @@ class Ours:
                 return "none"  # nobody labelled a defect: the label-free head speaks alone
             raise
         return self.labels
+
+
+LEFT_OUT = 3
+"""At most so many domains (or halves) are left out in turn by the gate."""
+
+
+def _left_out(task: Task) -> list[tuple[tuple[Batch, ...], list[Batch]]]:
+    """(samples that stay, samples left out) for the gate; both hold both classes."""
+    domains = [d for d in dict.fromkeys(b.domain for b in task.train)
+               if len({b.level > 0 for b in task.train if b.domain == d}) == 2]  # fmt: skip
+    if len(domains) > 1:
+        asked = [lambda b, d=d: b.domain == d for d in domains[:LEFT_OUT]]
+    else:
+        groups = sorted({b.group for b in task.train if b.level > 0})
+        asked = [
+            lambda b, some=frozenset(groups[k::2]): (
+                b.group in some or (b.level == 0 and b.first_step % 2 == len(some) % 2)
+            )
+            for k in (0, 1)
+        ]
+    out = []
+    for left in asked:
+        sides = ([b for b in task.train if not left(b)], [b for b in task.train if left(b)])
+        if all(len({b.level > 0 for b in side}) == 2 for side in sides):
+            out.append((tuple(sides[0]), sides[1]))
+    return out
 
 
 def recipe_for(task: Task, seed: int) -> Recipe:

@@ -55,9 +55,11 @@ def fit_evidence(
 def relation(x_MP: Tensor, ridge: float) -> Tensor:
     """[P, P] so that x @ it is what each column shows beyond the regression on all the others.
 
-    Columns of the inverse of the regularised covariance, each divided by the root of its diagonal:
-    the result has unit variance if the data is normal and the ridge zero.
+    Columns of the inverse of the regularised correlation, each divided by the root of its diagonal:
+    the result has unit variance if the data is normal and the ridge zero. Few samples know few
+    relations: the ridge grows by P / M, so that a recording of an hour does not invent them.
     """
+    ridge = ridge + x_MP.shape[1] / max(1, len(x_MP))
     x = x_MP.double() - x_MP.double().mean(0)
     deviation = x.square().mean(0).sqrt().clamp(min=1e-3)
     x = (x / deviation).clamp(-6.0, 6.0)
