@@ -12,6 +12,10 @@ slip, meter gain and line head. Three views bring it out, all linear and streami
 * *Relations*: what each tag shows beyond what all the others explain (speed against flow, flow
   against tank weight, current against torque), learnt from normal operation.
 
+All of this is computed in float64, and its states are kept as pairs of float32 (value and what
+rounding left over): relations subtract large numbers from one another, and the same batch must give
+the same numbers whether its minutes come one by one or all at once.
+
 Every quantity is divided by its own spread on ordinary normal batches. What stays inside
 `dead_zone` spreads carries no news and is hidden from the classifier: with few recorded defects it
 would otherwise learn the small offsets of single batches by heart.
@@ -19,6 +23,7 @@ would otherwise learn the small offsets of single batches by heart.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -68,16 +73,19 @@ class Evidence(nn.Module):
         """(evidence [B,N,P,Q] in spreads, next slow state, next anchor state)."""
         views, mass, *states = self.views(z_BNPF, mask_BNP, slow_BQ, anchor_BQ)
         measured = self.measure(views)
-        return (measured - self.centre) / self.spread * mass.unsqueeze(-1), states[0], states[1]
+        x_BNPQ = (measured - self.centre.double()) / self.spread.double() * mass.unsqueeze(-1)
+        return x_BNPQ.float(), states[0], states[1]
 
     def views(
         self, z_BNPF: Tensor, mask_BNP: Tensor, slow_BQ: Tensor, anchor_BQ: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """([B,N,11P]: averages, change, recent, swings; mass [B,N,P], 0..1; next two states).
+        """(float64[B,N,11P]: averages, change, recent, swings; mass [B,N,P], 0..1; next states).
 
         Mass is the average of the mask: what an average that began with the batch is worth yet.
         """
         config, P = self.config, self.config.tags
+        slow_BQ, anchor_BQ = _joined(slow_BQ), _joined(anchor_BQ)
+        z_BNPF, mask_BNP = z_BNPF.double(), mask_BNP.double()
         four = z_BNPF[..., CHANNELS].clamp(-config.reach, config.reach).transpose(2, 3).flatten(2)
         both = torch.cat([four, mask_BNP], dim=-1)
         place = anchor_BQ[:, -1:] + torch.arange(four.shape[1], device=four.device)
@@ -102,8 +110,8 @@ class Evidence(nn.Module):
         return (
             torch.cat([slow, change, recent - slow[..., :P], swing], dim=-1),
             mass,
-            torch.cat([slow_next, recent_next, swing_next], dim=-1),
-            torch.cat([sums[:, -1], place[:, -1:] + 1.0], dim=-1),
+            _paired(torch.cat([slow_next, recent_next, swing_next], dim=-1)),
+            _paired(torch.cat([sums[:, -1], place[:, -1:] + 1.0], dim=-1)),
         )
 
     def measure(self, views_BNQ: Tensor) -> Tensor:
@@ -116,17 +124,29 @@ class Evidence(nn.Module):
         )
         parts = [
             views_BNQ,
-            torch.matmul(level, self.relation),
-            torch.matmul(level, self.firm_relation),
-            torch.matmul(change, self.change_relation),
-            torch.matmul(torch.cat([level, slope], dim=-1), self.balance),
+            torch.matmul(level, self.relation.double()),
+            torch.matmul(level, self.firm_relation.double()),
+            torch.matmul(change, self.change_relation.double()),
+            torch.matmul(torch.cat([level, slope], dim=-1), self.balance.double()),
         ]
         return torch.cat(parts, dim=-1).unflatten(2, (len(QUANTITIES), P)).transpose(2, 3)
 
     def states(self) -> dict[str, tuple[int, ...]]:
         """State tensors without B."""
         P = self.config.tags
-        return {"slow": (8 * P,), "anchor": (5 * P + 1,)}
+        return {"slow": (2 * 8 * P,), "anchor": (2 * (5 * P + 1),)}
+
+
+def _joined(state_BQ: Tensor) -> Tensor:
+    """float32 pairs -> float64."""
+    high, low = state_BQ.chunk(2, dim=-1)
+    return high.double() + low.double()
+
+
+def _paired(value_BQ: Tensor) -> Tensor:
+    """float64 -> float32 value and float32 remainder."""
+    high = value_BQ.float()
+    return torch.cat([high, (value_BQ - high.double()).float()], dim=-1)
 
 
 def ema(x_BNQ: Tensor, state_BQ: Tensor, time_constant: float) -> tuple[Tensor, Tensor]:
@@ -134,12 +154,11 @@ def ema(x_BNQ: Tensor, state_BQ: Tensor, time_constant: float) -> tuple[Tensor, 
 
     y[n] = d^(n+1) state + sum over k <= n of (1 - d) d^(n-k) x[k], d = exp(-1 / time_constant).
     """
-    steps = torch.arange(x_BNQ.shape[1], dtype=torch.float32, device=x_BNQ.device)
+    steps = torch.arange(x_BNQ.shape[1], dtype=x_BNQ.dtype, device=x_BNQ.device)
     lag = steps[:, None] - steps[None, :]
     rate = 1.0 / time_constant
-    gain = 1.0 - float(torch.exp(torch.tensor(-rate, dtype=torch.float64)))
-    weight = torch.exp(-rate * lag.clamp(min=0.0)) * (lag >= 0).to(torch.float32) * gain
-    y_BNQ = torch.matmul(weight, x_BNQ)
+    weight = torch.exp(-rate * lag.clamp(min=0.0)) * (lag >= 0).to(x_BNQ.dtype)
+    y_BNQ = torch.matmul(weight * -math.expm1(-rate), x_BNQ)
     y_BNQ = y_BNQ + torch.exp(-rate * (steps + 1.0))[None, :, None] * state_BQ[:, None, :]
     return y_BNQ, y_BNQ[:, -1, :]
 

@@ -91,8 +91,8 @@ class NetworkConfig:
             "gru": (self.gru,),
             "pool": (self.channels * self.tags + self.gru + self.gru_in,),
             "smooth": (4 * self.tags,),
-            "slow": (8 * self.tags,),
-            "anchor": (5 * self.tags + 1,),
+            "slow": (2 * 8 * self.tags,),
+            "anchor": (2 * (5 * self.tags + 1),),
         }
 
 
@@ -232,9 +232,10 @@ class Network(nn.Module):
 
         g = torch.tanh(self.gru_encoder(x_BNPQ[..., _FOR_GRU].flatten(2)))
         gru_out, gru_next = self.gru(g, gru_state.unsqueeze(0))
-        pooled, pool_next = ema(
-            torch.cat([h_BNPC.flatten(2), gru_out, g], dim=-1), pool_state, config.pool_steps
-        )
+        # In float64: a thousand terms enter each score, and blocks must add up like single steps.
+        each = torch.cat([h_BNPC.flatten(2), gru_out, g], dim=-1).double()
+        averaged, last = ema(each, pool_state.double(), config.pool_steps)
+        pooled, pool_next = averaged.float(), last.float()
         tags_BNPC = pooled[..., : P * C].unflatten(2, (P, C))
         whole = self.gru_head(pooled[..., P * C : P * C + config.gru]) + self.bias
         parts_BNPK = torch.einsum("bnpc,pck->bnpk", tags_BNPC, self.head)

@@ -42,7 +42,7 @@ def fit_evidence(
     evidence.firm_relation.copy_(relation(level, recipe.firm_ridge))
     evidence.change_relation.copy_(relation(change, recipe.firm_ridge / 2.0))
     evidence.balance.copy_(relation(torch.cat([level, slope], dim=1), recipe.relation_ridge))
-    measured = evidence.measure(chosen[None])[0]
+    measured = evidence.measure(chosen[None].double())[0].float()
     centre = measured.median(dim=0).values
     evidence.centre.copy_(centre)
     spread = (measured - centre).abs().quantile(ONE_SIGMA, dim=0)
@@ -74,7 +74,7 @@ def _samples(
     """[M, 11P] views of one batch from where its averages are filled."""
     z, mask = deviations(batch, references, recipe)
     zero = [torch.zeros(1, *shape) for shape in network.evidence.states().values()]
-    views = network.evidence.views(z, mask, *zero)[0][0]
+    views = network.evidence.views(z, mask, *zero)[0][0].float()
     first = min(int(network.config.slow_steps), len(views) // 2)
     return views[first::SAMPLE_STEPS] if len(views) > 2 * SAMPLE_STEPS else views[-1:]
 

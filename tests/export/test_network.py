@@ -114,7 +114,7 @@ def test_a_relation_leaves_what_the_others_cannot_explain() -> None:
     leak = data.clone()
     leak[:, 1] += 1.0
     moved = ((leak @ relation(data, 1e-3)) - left).mean(0).abs()
-    assert moved[1] > 5.0
+    assert moved[1] > 4.0
     assert moved[1] == moved.max()
 
 
