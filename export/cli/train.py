@@ -9,6 +9,8 @@ from pathlib import Path
 
 from export.cli.common import Commands, add_data, command, label, load_data
 
+CHECKPOINT = "training.ckpt"
+
 
 def add(sub: Commands) -> None:
     """The command and its options."""
@@ -18,6 +20,8 @@ def add(sub: Commands) -> None:
         run,
         "train on a dataset or on a recording",
         "ncm-export train --data build/twin --recipe ours --out build/ncm",
+        "ncm-export train --data build/twin --out build/ncm     # again: goes on where it stopped",
+        "torchrun --nproc-per-node 2 -m export train --data build/twin --out build/ncm",
     )
     add_data(p)
     p.add_argument("--recipe", help="shipped recipe or TOML file (ours, paper, continuous)")
@@ -25,6 +29,7 @@ def add(sub: Commands) -> None:
     p.add_argument("--seed", type=int, help="replaces the seed of the recipe")
     p.add_argument("--iterations", type=int, help="replaces training.iterations")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--fresh", action="store_true", help="forget the checkpoint of a stopped run")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -32,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     import torch
 
     from export.deliver.pack import save_trained
-    from export.learn import paper
+    from export.learn import engine, paper
     from export.learn.recipe import load_recipe
     from export.learn.train import train
 
@@ -57,6 +62,14 @@ def run(args: argparse.Namespace) -> None:
     if recipe.target_domain not in domains:
         # A recording: every stretch has its own reference; `bundle --domain` chooses.
         recipe = dataclasses.replace(recipe, target_domain=domains[0])
-    trained = train(dataset, recipe)
-    save_trained(trained, dataset, args.out)
-    print(f"{args.out}: {json.dumps(trained.notes, ensure_ascii=False)}")
+    checkpoint = args.out / CHECKPOINT
+    if args.fresh:
+        checkpoint.unlink(missing_ok=True)
+    elif checkpoint.is_file():
+        print(f"{checkpoint}: going on from there; --fresh starts anew")
+    with engine.processes() as writes:
+        trained = train(dataset, recipe, quiet=not writes, checkpoint=checkpoint)
+        if writes:
+            save_trained(trained, dataset, args.out)
+            notes = {k: v for k, v in trained.notes.items() if k != "loss_history"}
+            print(f"{args.out}: {json.dumps(notes, ensure_ascii=False)}")

@@ -45,7 +45,7 @@ class NetworkSizes:
 class Training:
     """Gradient training of the classifier."""
 
-    iterations: int = 1200
+    iterations: int = 2000
     """Optimiser steps; 0 leaves the classifier out."""
     batch: int = 32
     crop_steps: int = 40

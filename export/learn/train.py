@@ -6,16 +6,19 @@ Shape legend: B crops, N model steps, P tags.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from export.data.dataset import Dataset
 from export.faults import ExportError
+from export.learn import engine
 from export.learn.crops import UNKNOWN, Crop, draw_crops, kinds_of, make_crops, pools_of, stack
 from export.learn.recipe import Recipe
 from export.model.align import class_mmd
@@ -52,8 +55,12 @@ class Trained:
     notes: dict[str, Any]
 
 
-def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
+def train(
+    dataset: Dataset, recipe: Recipe, quiet: bool = False, checkpoint: Path | None = None
+) -> Trained:
     """Train on splits "train" and "calibrate"; "test" is never looked at.
+
+    `checkpoint`: file to resume the gradient training from, and to keep it in meanwhile.
 
     Raises:
         TrainingError: a domain has no normal training batch, or there is nothing to learn from.
@@ -83,7 +90,10 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
     if recipe.training.iterations > 0 and defective:
         fit_evidence(network, [*fitting, *holding], references, recipe)
         crops = make_crops(network, dataset.select("train"), kinds, references, recipe, quiet)
-        history = _fit_classifier(network, crops, recipe, quiet)
+        fingerprint = hashlib.sha256(
+            json.dumps([recipe.to_dict(), dataset.sha256, len(crops)], sort_keys=True).encode()
+        ).hexdigest()
+        history = _fit_classifier(network, crops, recipe, quiet, checkpoint, fingerprint)
     network.eval()
     held = dataset.select("calibrate")
     fusing = held if held else dataset.select("train")
@@ -94,7 +104,8 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
     notes = {
         "parameters": network.parameter_count(),
         "kinds": list(kinds),
-        "final_loss": history[-1] if history else None,
+        "final_loss": float(np.mean(history[-20:])) if history else None,
+        "loss_history": [round(float(v), 4) for v in history[:: max(1, len(history) // 60)]],
         "fusion": how,
         "normal_batches": {d: len(normals(dataset, d)) for d in domains[:8]},
         "threshold_from_normals": sum(1 for b in judged if b.level == 0),
@@ -110,39 +121,42 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> Trained:
 
 
 def _fit_classifier(
-    network: Network, crops: list[Crop], recipe: Recipe, quiet: bool
+    network: Network,
+    crops: list[Crop],
+    recipe: Recipe,
+    quiet: bool,
+    checkpoint: Path | None,
+    fingerprint: str,
 ) -> list[float]:
     settings = recipe.training
     network.train()
     with torch.no_grad():
         # Severity is learnt here; only without labels does it follow the deviation head.
         network.severity_deviation.fill_(-20.0)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    plan = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.iterations, pct_start=0.1
-    )
     pools = pools_of(crops)
-    history = []
-    bar = tqdm(range(settings.iterations), desc="training", unit="step", disable=quiet or None)
-    for step in bar:
-        loss = _loss(network, draw_crops(pools, recipe, step), recipe, step)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        plan.step()
-        history.append(float(loss.detach()))
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{np.mean(history[-20:]):.3f}")
-    return history
+    return engine.fit(
+        network,
+        lambda step, part: _loss(network, draw_crops(pools, recipe, step), recipe, step, part),
+        engine.Schedule(
+            iterations=settings.iterations,
+            batch=settings.batch,
+            learning_rate=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            seed=recipe.seed,
+        ),
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        quiet=quiet,
+    )
 
 
-def _loss(network: Network, crops: list[Crop], recipe: Recipe, step: int) -> Tensor:
+def _loss(
+    network: Network, crops: list[Crop], recipe: Recipe, step: int, part: slice = slice(None)
+) -> Tensor:
     """Kind of defect, defect at all, ordinal severity, sparse cam; alignment if the recipe asks."""
     settings = recipe.training
-    x, mask, severity_BN = stack(crops, recipe, step)
+    x, mask, severity_BN = (every[part] for every in stack(crops, recipe, step))
+    crops = crops[part]
     states = network.zero_states(len(crops))[: len(network.convs) + 2]
     scores, severity_logit, cam, pooled, _ = network.classify(x, mask, states)
     use = severity_BN >= 0
