@@ -126,7 +126,7 @@ def recipe_for(task: Task, seed: int) -> Recipe:
     else:
         recipe = dataclasses.replace(recipe, source_domain="")
     if task.line.schedule_steps:
-        return recipe
+        return _in_steps(recipe, task.step_s)
     steps = min(len(b.severity) for b in task.train)
     return dataclasses.replace(
         recipe,
@@ -138,6 +138,28 @@ def recipe_for(task: Task, seed: int) -> Recipe:
             crop_steps=min(steps, WINDOW_CROP),
             crops=1,
             crop_from=1.0,
+        ),
+    )
+
+
+def _in_steps(recipe: Recipe, step_s: float) -> Recipe:
+    """The recipe's time constants are minutes; a coarser step has fewer of them."""
+    per_minute = 60.0 / step_s
+    if per_minute == 1.0:
+        return recipe
+    sizes, constants = recipe.network, ("slow_steps", "quick_steps", "swing_steps", "pool_steps")
+    constants = (*constants, "deviation_steps", "fast_steps")
+    return dataclasses.replace(
+        recipe,
+        network=dataclasses.replace(
+            sizes,
+            anchor_first=round(sizes.anchor_first * per_minute),
+            anchor_last=round(sizes.anchor_last * per_minute),
+            **{name: max(1.0, getattr(sizes, name) * per_minute) for name in constants},
+        ),
+        reference=dataclasses.replace(recipe.reference, slot_steps=1),
+        training=dataclasses.replace(
+            recipe.training, iterations=2 * WINDOW_ITERATIONS, crop_steps=12, crops=3
         ),
     )
 
