@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from export.cli.common import Commands, add_data, command, label, load_data
@@ -24,12 +23,15 @@ def add(sub: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
+    from export.deliver.gate import judge_variant
     from export.deliver.pack import INT8, make_graph
     from export.deliver.quantize import quantize
     from export.judge.folder import streams_of
 
     dataset = load_data(args)
-    graph = make_graph(args.trained)
-    gates = quantize(graph, args.trained / INT8, streams_of(args.trained, dataset))
-    print(label(dataset.simulated) + json.dumps(gates))
-    print("fp32 stays the active graph; the int8 variant is delivered beside it")
+    graph, streams = make_graph(args.trained), streams_of(args.trained, dataset)
+    quantize(graph, args.trained / INT8, streams)
+    gates = judge_variant(graph, args.trained / INT8, streams)
+    print(label(dataset.simulated) + f"{len(streams)} held-out stretches")
+    print(gates["table"])
+    print(f"active: {gates['active']}")

@@ -7,11 +7,13 @@ depends on the time or the place it was made.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from edge.runtime import bundle as names
 from edge.runtime.bundle import BundleRefused, load_bundle
 from edge.runtime.infer import Engine
 from export.data.dataset import Batch, Dataset, FloatArray, LineSpec
+from export.deliver.gate import judge_variant
 from export.deliver.onnx_graph import export_in_fresh_process, load_weights, save_weights
 from export.deliver.quantize import Stream, quantize, run_stream
 from export.faults import ExportError
@@ -34,7 +37,8 @@ from export.model.network import OUTPUTS
 
 SIMULATED_NOTICE = "trained on simulated data, not for production"
 RECORDED_NOTICE = "trained on a public recording, for demonstration, not for production"
-INT8 = "model.int8.onnx"
+INT8, FP32 = "model.int8.onnx", "model.fp32.onnx"
+"""Variants beside model.onnx, which is always the active graph."""
 GOLDEN_STEPS = 12
 
 
@@ -114,7 +118,8 @@ def make_bundle(
         serial: monotone model number, 1..65535.
         name: of the bundle; default line and domain.
         domain: whose reference goes in; default the recipe's target domain.
-        streams: stretches for the int8 variant and its gates; none: no int8 variant.
+        streams: stretches for the int8 variant and its gates; none: no int8 variant. The active
+            graph is chosen by gate and speed (gate.py).
         metrics: figures for the card, e.g. from `evaluate`.
 
     Raises:
@@ -127,23 +132,71 @@ def make_bundle(
         raise PackError(
             f"{folder}: domain '{domain}' is unknown; permitted are {sorted(references)}"
         )
-    loc, scale = references[domain]
     graph = make_graph(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / names.MODEL).write_bytes(graph.read_bytes())
+    with _whole(out) as partial:
+        return _write(
+            folder, partial, document, arrays, domain, graph, streams, serial, name,
+            dict(metrics or {}),
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when it is complete: a bundle is never half new.
+
+    Raises PackError where nothing can be written.
+    """
+    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    try:
+        for left_over in (partial, old):
+            shutil.rmtree(left_over, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise PackError(
+            f"{out}: cannot be written: {error.strerror or error}; what was there is unchanged"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(
+    folder: Path,
+    out: Path,
+    document: dict[str, Any],
+    arrays: dict[str, FloatArray],
+    domain: str,
+    graph: Path,
+    streams: Sequence[Stream],
+    serial: int,
+    name: str | None,
+    figures: dict[str, Any],
+) -> ModelCard:
+    loc, scale = references_of(arrays)[domain]
+    active = graph
     np.savez_compressed(out / names.REFERENCE, loc=loc, scale=scale)
     np.savez_compressed(
         out / names.DRIFT, mean=arrays["drift.mean"], whitening=arrays["drift.whitening"]
     )
-    golden = _golden(graph, loc, scale)
-    np.savez_compressed(out / names.GOLDEN, **golden)  # type: ignore[arg-type]
     files = [names.MODEL, names.REFERENCE, names.DRIFT, names.GOLDEN]
-    figures = dict(metrics or {})
     if streams:
-        figures["int8_gates"] = quantize(graph, out / INT8, streams)
+        quantize(graph, out / INT8, streams)
+        gates = judge_variant(graph, out / INT8, streams)
+        del gates["table"]
+        figures["int8_gates"] = gates
+        figures["active"] = {"variant": gates["active"], "why": gates["why"]}
         files.append(INT8)
-    elif (out / INT8).exists():
-        (out / INT8).unlink()
+        if gates["active"] == "int8":
+            active = out / INT8
+            (out / FP32).write_bytes(graph.read_bytes())
+            files.append(FP32)
+    (out / names.MODEL).write_bytes(active.read_bytes())
+    golden = _golden(active, loc, scale)
+    np.savez_compressed(out / names.GOLDEN, **golden)  # type: ignore[arg-type]
     limits = document["thresholds"]
     network = load_weights(folder / "weights.pt")
     card = ModelCard(
@@ -180,7 +233,8 @@ def make_bundle(
 
 def stream_of(batch: Batch, reference: Reference, recipe: Recipe) -> Stream:
     """One batch as graph inputs."""
-    return Stream(**{k: v.numpy() for k, v in tensors(batch, reference, recipe).items()})
+    arrays = {k: v.numpy() for k, v in tensors(batch, reference, recipe).items()}
+    return Stream(**arrays, defective=batch.level > 0)
 
 
 def check_line(document: dict[str, Any], line: LineSpec, folder: Path) -> None:
@@ -205,7 +259,8 @@ def _golden(graph: Path, loc: FloatArray, scale: FloatArray) -> dict[str, FloatA
 
     session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
     out = run_stream(session, stream)
-    golden = {field.name: getattr(stream, field.name) for field in dataclasses.fields(Stream)}
+    fields = [field.name for field in dataclasses.fields(Stream) if field.name != "defective"]
+    golden = {name: getattr(stream, name) for name in fields}
     golden |= {name: out[name] for name in OUTPUTS}
     return {name: array[None].astype(np.float32) for name, array in golden.items()}
 

@@ -59,7 +59,7 @@ def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, 
     return text, figures
 
 
-def streams_of(folder: Path, dataset: Dataset, count: int = 6) -> list[Stream]:
+def streams_of(folder: Path, dataset: Dataset, count: int = 12) -> list[Stream]:
     """Stretches from the calibration side (never the test side), normal and defective in turn."""
     document, arrays = load_trained(folder)
     check_line(document, dataset.line, folder)

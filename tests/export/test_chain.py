@@ -15,6 +15,7 @@ from edge.core.features import FEATURES
 from edge.runtime.bundle import BundleRefused, LoadedBundle, RefusalKind, load_bundle
 from edge.runtime.infer import Engine, EngineRefused
 from export.data.dataset import Dataset, DatasetError, load_dataset, save_dataset
+from export.deliver.gate import judge_variant
 from export.deliver.onnx_graph import load_weights, verify
 from export.deliver.pack import PackError, make_bundle, stream_of
 from export.deliver.quantize import quantize
@@ -171,10 +172,53 @@ def test_the_int8_graph_reports_its_gates(
         stream_of(b, trained.references[b.domain], trained.recipe)
         for b in toy.select("calibrate")[:4]
     ]
-    gates = quantize(bundle_dir / "model.onnx", tmp_path / "int8.onnx", streams)
-    assert (tmp_path / "int8.onnx").stat().st_size > 1000
-    assert gates["steps"] == 4 * 90
-    assert gates["max_probability_change"] < 0.1
+    fp32, int8 = bundle_dir / "model.onnx", tmp_path / "model.int8.onnx"
+    quantize(fp32, int8, streams)
+    assert int8.stat().st_size > 1000
+    gates = judge_variant(fp32, int8, streams)
+    assert 0.0 < gates["max_probability_change"] < 0.1
+    assert "speed at n = 60" in gates["table"]
+    assert gates["active"] in gates["why"] or gates["active"] == "fp32"
+    same = judge_variant(fp32, fp32, streams)
+    assert (same["flips"], same["max_probability_change"], same["passed"]) == (0, 0.0, True)
+    assert same["active"] == "fp32"  # the same speed is not worth another function
+
+
+def test_a_variant_that_decides_otherwise_never_becomes_active(
+    toy: Dataset, trained: Trained, bundle_dir: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    model = onnx.load(bundle_dir / "model.onnx")
+    for item in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(item)
+        if values.ndim == 1 and values.dtype == np.float32:  # biases, calibration
+            item.CopyFrom(onnx.numpy_helper.from_array(values - 1.0, item.name))
+    other = tmp_path / "model.int8.onnx"
+    onnx.save(model, other)
+    streams = [stream_of(b, trained.references[b.domain], trained.recipe)
+               for b in toy.select("calibrate")[:4]]  # fmt: skip
+    gates = judge_variant(bundle_dir / "model.onnx", other, streams)
+    assert not gates["passed"]
+    assert gates["active"] == "fp32"
+    assert "fails: max probability change" in gates["why"]
+
+
+def test_a_bundle_is_whole_or_unchanged(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "b"
+    make_bundle(folder, out, serial=5)
+    before = {f.name: f.read_bytes() for f in out.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("export.deliver.pack.np.savez_compressed", full)
+    with pytest.raises(PackError, match="No space left on device; what was there is unchanged"):
+        make_bundle(folder, out, serial=6)
+    assert {f.name: f.read_bytes() for f in out.iterdir()} == before
+    assert [f.name for f in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize("loss", ["mmd", "mse"])
