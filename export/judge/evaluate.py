@@ -16,6 +16,7 @@ from edge.config.types import Line
 from edge.core.cam import rank
 from edge.core.verdict import StepScore, Verdict, VerdictSettings, fold
 from export.data.dataset import Batch, FloatArray
+from export.judge.calibration import Share, calibration_error
 from export.model.fit import held_logit
 
 
@@ -93,9 +94,18 @@ def summary(judged: Sequence[Judged]) -> dict[str, Any]:
     normal, defective = level == 0, level > 0
     hits = [j.hit for j in judged if j.hit is not None]
     false = int(sum(j.early for j in judged))
+    probability = 1.0 / (1.0 + np.exp(-np.clip(score, -60.0, 60.0)))
     return {
         "batches": len(judged),
         "normal": int(normal.sum()),
+        "accuracy": Share(int((flagged == defective).sum()), len(judged)).to_dict(),
+        "false_alarms": Share(int(flagged[normal].sum()), int(normal.sum())).to_dict(),
+        "caught": {
+            str(k): Share(int(flagged[level == k].sum()), int((level == k).sum())).to_dict()
+            for k in (1, 2, 3)
+            if (level == k).any()
+        },
+        "calibration_error": _round(calibration_error(probability, defective)),
         "auc": _round(auc(defective, score)),
         "balanced_accuracy": _round(
             0.5 * (_mean(flagged[defective]) + 1.0 - _mean(flagged[normal]))
@@ -157,7 +167,13 @@ def table(judged: Sequence[Judged], simulated: bool, step_minutes: float) -> str
         f"{row['top1']:>6}{row['top3']:>6}"
         for row in by_fault(judged)
     ]
-    lines += [f"{key}: {value}" for key, value in summary(judged).items()]
+    figures = summary(judged)
+    for key in ("accuracy", "false_alarms"):
+        lines.append(f"{key}: {Share(figures[key]['k'], figures[key]['n'])}")
+    for level, share in figures["caught"].items():
+        lines.append(f"severity {level} (D-{4 - int(level)}): {Share(share['k'], share['n'])}")
+    shown = ("accuracy", "false_alarms", "caught", "detected")
+    lines += [f"{key}: {value}" for key, value in figures.items() if key not in shown]
     return "\n".join(lines)
 
 
