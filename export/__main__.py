@@ -6,12 +6,13 @@ Exit code 0; 2 with a message for a user's mistake; 130 when stopped.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-from export.cli import benchmark, bundle, data, evaluate, quantize, simulate, train
+from export.cli import adapt, benchmark, bundle, data, evaluate, quantize, simulate, train
 
-COMMANDS = (simulate, data, train, evaluate, benchmark, quantize, bundle)
+COMMANDS = (simulate, data, train, adapt, evaluate, benchmark, quantize, bundle)
 """In the order of the work."""
 
 EPILOG = """examples:
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read us has seen enough; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 0
 
 

@@ -46,8 +46,10 @@ class PackError(ExportError):
     """The folder is not what `train` writes, or the bundle made from it is not accepted."""
 
 
-def save_trained(trained: Trained, dataset: Dataset, folder: Path) -> None:
-    """Write what `bundle` and `evaluate` need."""
+def save_trained(
+    trained: Trained, dataset: Dataset, folder: Path, source: Path | None = None
+) -> None:
+    """Write what `bundle` and `evaluate` need; `source`: the folder it was adapted from."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(trained.network, folder / "weights.pt")
     arrays = {"drift.mean": trained.drift.mean, "drift.whitening": trained.drift.whitening}
@@ -65,7 +67,8 @@ def save_trained(trained: Trained, dataset: Dataset, folder: Path) -> None:
         "data_sha256": dataset.sha256,
         "target_domain": trained.recipe.target_domain,
         "thresholds": dataclasses.asdict(trained.thresholds),
-        "notes": trained.notes,
+        "notes": trained.notes
+        | ({"adapted_from": _sha256(source / "weights.pt")} if source is not None else {}),
         "recipe": trained.recipe.to_dict(),
         "slot_steps": trained.recipe.reference.slot_steps,
     }

@@ -15,6 +15,7 @@ from export.deliver.onnx_graph import load_weights
 from export.deliver.pack import check_line, load_trained, references_of, stream_of
 from export.deliver.quantize import Stream
 from export.judge import evaluate as ev
+from export.judge.calibration import Share
 from export.learn.recipe import recipe_of
 from export.model.fit import score
 
@@ -57,6 +58,41 @@ def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, 
         text = "Recorded data: thresholds from the training part only\n" + text
     figures["simulated"] = dataset.simulated
     return text, figures
+
+
+def compare_folders(before: Path, after: Path, dataset: Dataset, config: Path, domain: str) -> str:
+    """What an adaptation gained on the test batches of `domain`, as text.
+
+    A source that never saw the domain is judged with the reference of its own target, as it would
+    run if nothing were adapted.
+    """
+    some = dataclasses.replace(
+        dataset, batches=tuple(b for b in dataset.select("test") if b.domain == domain)
+    )
+    if not some.batches:
+        return "no test batches: nothing to compare on"
+    document, arrays = load_trained(before)
+    known = domain if f"loc:{domain}" in arrays else document["target_domain"]
+    there = dataclasses.replace(
+        some, batches=tuple(dataclasses.replace(b, domain=known) for b in some.batches)
+    )
+    columns = [evaluate_folder(before, there, config)[1], evaluate_folder(after, some, config)[1]]
+    lines = [f"{'':<24}{'before':>44}{'after':>44}"]
+    for name, key in (("accuracy", "accuracy"), ("false alarms of normals", "false_alarms")):
+        cells = [str(Share(c[key]["k"], c[key]["n"])) if key in c else "-" for c in columns]
+        lines.append(f"{name:<24}" + "".join(f"{cell:>44}" for cell in cells))
+    for level in ("3", "2", "1"):
+        shares = [c.get("caught", {}).get(level) for c in columns]
+        if all(shares):
+            cells = [str(Share(s["k"], s["n"])) for s in shares]
+            name = f"severity {level} (D-{4 - int(level)})"
+            lines.append(f"{name:<24}" + "".join(f"{cell:>44}" for cell in cells))
+    lines += [
+        f"{key:<24}" + "".join(f"{c[key]!s:>44}" for c in columns)
+        for key in ("auc", "f1", "false_alarm_rate")
+        if all(key in c for c in columns)
+    ]
+    return "\n".join(lines)
 
 
 def streams_of(folder: Path, dataset: Dataset, count: int = 12) -> list[Stream]:

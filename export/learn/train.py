@@ -93,7 +93,7 @@ def train(
         fingerprint = hashlib.sha256(
             json.dumps([recipe.to_dict(), dataset.sha256, len(crops)], sort_keys=True).encode()
         ).hexdigest()
-        history = _fit_classifier(network, crops, recipe, quiet, checkpoint, fingerprint)
+        history = fit_classifier(network, crops, recipe, quiet, checkpoint, fingerprint)
     network.eval()
     held = dataset.select("calibrate")
     fusing = held if held else dataset.select("train")
@@ -120,14 +120,15 @@ def train(
     )
 
 
-def _fit_classifier(
+def fit_classifier(
     network: Network,
     crops: list[Crop],
     recipe: Recipe,
     quiet: bool,
-    checkpoint: Path | None,
-    fingerprint: str,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
 ) -> list[float]:
+    """Gradient training of the trained part on crops; the loss of every step."""
     settings = recipe.training
     network.train()
     with torch.no_grad():

@@ -123,26 +123,22 @@ def fit_deviation(
     holding: Sequence[Batch],
     references: dict[str, Reference],
     recipe: Recipe,
+    keep_map: bool = False,
 ) -> None:
     """Fit the residual map on `fitting` and the normal spreads on `holding` (normal batches only).
+
+    `keep_map`: the map stays as it is, only the spreads are fitted (a repaired or new line).
 
     The map comes from the regularised precision matrix of the tags' z-scores: row p holds the
     regression of tag p on all others. The spreads come from batches the map has not seen, or the
     residuals of new batches would all look too large.
     """
     P = network.config.tags
-    network.residual_map.zero_()
     network.residual_spread.fill_(1.0)
     network.smooth_spread.fill_(1.0)
-    means = [_normalised(network, b, references, recipe)[0][..., MEAN] for b in fitting]
-    z = torch.cat(means).double()
-    z = z - z.mean(0)
-    covariance = z.t() @ z / max(1, len(z) - 1)
-    ridge = recipe.ridge * torch.diag(covariance).clamp(min=0.1)
-    precision = torch.linalg.inv(covariance + torch.diag(ridge))
-    mapping = -precision / torch.diag(precision)[:, None]
-    mapping.fill_diagonal_(0.0)
-    network.residual_map.copy_(mapping.float())
+    network.deviation_line.copy_(torch.tensor([1.0, 0.0]))
+    if not keep_map:
+        network.residual_map.copy_(_residual_map(network, fitting, references, recipe))
     held = list(holding) or list(fitting)
     residuals = torch.cat([_normalised(network, b, references, recipe)[2] for b in held])
     network.residual_spread.copy_(residuals.square().mean(0).sqrt().clamp(min=0.1))
@@ -163,6 +159,24 @@ def fit_deviation(
     middle, high = np.quantile(every_score, [0.5, 0.99])
     slope = 4.0 / max(float(high - middle), 0.1)
     network.deviation_line.copy_(torch.tensor([slope, float(high)]))
+
+
+def _residual_map(
+    network: Network,
+    fitting: Sequence[Batch],
+    references: dict[str, Reference],
+    recipe: Recipe,
+) -> Tensor:
+    network.residual_map.zero_()
+    means = [_normalised(network, b, references, recipe)[0][..., MEAN] for b in fitting]
+    z = torch.cat(means).double()
+    z = z - z.mean(0)
+    covariance = z.t() @ z / max(1, len(z) - 1)
+    ridge = recipe.ridge * torch.diag(covariance).clamp(min=0.1)
+    precision = torch.linalg.inv(covariance + torch.diag(ridge))
+    mapping = -precision / torch.diag(precision)[:, None]
+    mapping.fill_diagonal_(0.0)
+    return mapping.float()
 
 
 def _normalised(

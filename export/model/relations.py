@@ -42,6 +42,29 @@ def fit_evidence(
     evidence.firm_relation.copy_(relation(level, recipe.firm_ridge))
     evidence.change_relation.copy_(relation(change, recipe.firm_ridge / 2.0))
     evidence.balance.copy_(relation(torch.cat([level, slope], dim=1), recipe.relation_ridge))
+    _set_spreads(network, chosen)
+    return few
+
+
+@torch.no_grad()
+def fit_spreads(
+    network: Network,
+    batches: Sequence[Batch],
+    references: dict[str, Reference],
+    recipe: Recipe,
+) -> None:
+    """Centres and spreads anew on the normals of another line; relations are the process's, kept.
+
+    Few batches know little about a spread: what the source learnt is a floor of half its size.
+    """
+    before = network.evidence.spread.clone()
+    samples = [_samples(network, b, references, recipe) for b in batches]
+    _set_spreads(network, torch.cat(samples))
+    network.evidence.spread.copy_(torch.maximum(network.evidence.spread, 0.5 * before))
+
+
+def _set_spreads(network: Network, chosen: Tensor) -> None:
+    evidence = network.evidence
     measured = evidence.measure(chosen[None].double())[0].float()
     centre = measured.median(dim=0).values
     evidence.centre.copy_(centre)
@@ -49,7 +72,6 @@ def fit_evidence(
     # A tag that never moves in normal operation would shout at its first move.
     floor = 0.1 * spread.median(dim=0).values
     evidence.spread.copy_(torch.maximum(spread, floor).clamp(min=1e-4))
-    return few
 
 
 def relation(x_MP: Tensor, ridge: float) -> Tensor:
