@@ -28,6 +28,8 @@ class Scaler:
     def __init__(self, task: Task, how: Scaling) -> None:
         self.how = how
         if how == "global":
+            if not on_side(task, "source"):
+                raise NotApplicable("no labelled source sample to scale by")
             rows = np.concatenate(
                 [b.features.reshape(-1, *b.features.shape[1:]) for b in on_side(task, "source")]
             )
