@@ -234,17 +234,19 @@ class Network(nn.Module):
         gru_out, gru_next = self.gru(g, gru_state.unsqueeze(0))
         # In float64: a thousand terms enter each score, and blocks must add up like single steps.
         each = torch.cat([h_BNPC.flatten(2), gru_out, g], dim=-1).double()
-        averaged, last = ema(each, pool_state.double(), config.pool_steps)
-        pooled, pool_next = averaged.float(), last.float()
+        pooled, last = ema(each, pool_state.double(), config.pool_steps)
         tags_BNPC = pooled[..., : P * C].unflatten(2, (P, C))
-        whole = self.gru_head(pooled[..., P * C : P * C + config.gru]) + self.bias
-        parts_BNPK = torch.einsum("bnpc,pck->bnpk", tags_BNPC, self.head)
+        gru_mean = pooled[..., P * C : P * C + config.gru]
+        whole = torch.matmul(gru_mean, self.gru_head.weight.double().t()) + self.bias.double()
+        parts_BNPK = torch.einsum("bnpc,pck->bnpk", tags_BNPC, self.head.double())
         scores = whole[..., :-1] + parts_BNPK.sum(2)
         kind = torch.softmax(scores[..., 1:], dim=-1).unsqueeze(2)
-        cam = (kind * (parts_BNPK[..., 1:] - parts_BNPK[..., :1])).sum(-1)
-        severity_logit = whole[..., -1] + (tags_BNPC * self.severity_head).sum((-2, -1))
-        summary = torch.cat([tags_BNPC.mean(2), pooled[..., P * C + config.gru :]], dim=-1)
-        return scores, severity_logit, cam, summary, [*next_states, gru_next.squeeze(0), pool_next]
+        cam = (kind * (parts_BNPK[..., 1:] - parts_BNPK[..., :1])).sum(-1).float()
+        by_tag = tags_BNPC * self.severity_head.double()
+        severity_logit = (whole[..., -1] + by_tag.sum((-2, -1))).float()
+        summary = torch.cat([tags_BNPC.mean(2), pooled[..., P * C + config.gru :]], -1).float()
+        next_states += [gru_next.squeeze(0), last.float()]
+        return scores.float(), severity_logit, cam, summary, next_states
 
     def zero_states(self, lines: int) -> list[Tensor]:
         """States before the first step."""
