@@ -67,9 +67,11 @@ def run(args: argparse.Namespace) -> None:
 
     if args.card:
         from export.judge.card import store, write_card
+        from export.judge.pictures import draw_stored
 
         if (args.out / RESULTS).exists():
             store(args.out, STORED)
+        draw_stored(args.out, CARD.parent / "figures")
         write_card(STORED, CARD)
         print(f"{CARD} written from {STORED}")
         return
