@@ -213,9 +213,10 @@ def write_panels(
         "roc": roc(some, title),
         "severity": severity(some[0], f"{title}: {some[0].name}"),
         "confusion": confusion(some[:3], title),
-        "cost": cost(some, title),
         "speed": speed(methods, title),
     }
+    if name == "twin":  # the paper's economy is that of its own line
+        panels["cost"] = cost(some, title)
     trained = next((known[n] for n in shown if n in known and len(known[n].history) > 1), None)
     if trained is not None:
         panels["loss"] = losses(trained, f"{title}: {trained.name}")
