@@ -32,9 +32,9 @@ is fixed before the test, on normal samples of the target that are in neither tr
 Split by failure, run, file or time, never by window. Figures are mean ± sample standard deviation
 over seeds (without the latter where all agree); a seed also draws which few target samples are
 labelled. "–" means not defined there.
-No fit sees a target test label. Development did: that the classifier has to earn its voice on a domain
-left out was introduced after the pump's and Cranfield's tables had shown what it does without, and
-the settings of short windows were chosen on the Tennessee modes 1 to 3.
+No fit sees a target test label. Development did: that the classifier has to earn its voice on a
+domain left out was introduced after the pump's and Cranfield's tables had shown what it does
+without, and the settings of short windows were chosen on the Tennessee modes 1 to 3.
 """
 
 HOW = """## How to read the columns
