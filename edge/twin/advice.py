@@ -64,8 +64,9 @@ class InnerAdvice:
         """
         self._ammonia_mol += meter_flow[3] * (self._nh3_mol_kg * STEP_S / 3600.0)
         self._sum += _median(probe, off)
-        self._applied += np.where(base > 1.0, meter_flow[2] / np.maximum(base, 1.0) - 1.0,
-                                  self.bias)
+        self._applied += np.where(
+            base > 1.0, meter_flow[2] / np.maximum(base, 1.0) - 1.0, self.bias
+        )
         self._seen += 1
         if (k + 1) % _MINUTE_STEPS:
             return

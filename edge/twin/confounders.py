@@ -1,7 +1,8 @@
 """Events that are not defects and must not be called one (process note section 3.2).
 
 They act on the same physical parameters as the faults and come with equal frequency in healthy and
-in defective batches. N13 (the slurry thickening through the batch) is in every batch by itself.
+in defective batches. N13 (the slurry thickening through the batch) is in every batch by itself; N14
+is the frost that a freezing caustic line needs, and comes to as many healthy batches.
 """
 
 from __future__ import annotations
@@ -89,6 +90,10 @@ def _season(course: Course, rng: np.random.Generator, minutes: float) -> None:
     course.add(params.row("ambient"), rng.choice([-1.0, 1.0]) * rng.uniform(4.0, 9.0))
 
 
+def _cold_spell(course: Course, rng: np.random.Generator, minutes: float) -> None:
+    course.add(params.row("ambient"), rng.uniform(-22.0, -17.0))
+
+
 def _flush(course: Course, rng: np.random.Generator, minutes: float) -> None:
     first = rng.uniform(0.1, 0.9) * minutes
     course.add(params.row("rate", int(rng.integers(2))), 0.10, first, first + 3.0)
@@ -131,6 +136,7 @@ _LIBRARY = (
     Confounder("N11", "communication gap", _gap),
     Confounder("N12", "new hose or pump with another delivery", _new_pump),
     Confounder("N13", "slurry thickening through the batch", lambda c, r, m: None, common=False),
+    Confounder("N14", "cold spell, frost at the lines", _cold_spell, common=False),
 )
 
 CONFOUNDERS: dict[str, Confounder] = {c.code: c for c in _LIBRARY}
@@ -138,7 +144,7 @@ CONFOUNDERS: dict[str, Confounder] = {c.code: c for c in _LIBRARY}
 
 def apply(scenario: Scenario, course: Course) -> None:
     """Add the scenario's confounders to `course`."""
-    for code in scenario.confounders:
+    for code in scenario.circumstances:
         # A stream of its own: a fault or another confounder must not change what this one does.
         rng = np.random.default_rng([scenario.seed, 6, int(code[1:])])
         CONFOUNDERS[code].draw(course, rng, course.seconds / 60.0)

@@ -2,8 +2,8 @@
 
 A fault is a row: where it sits, which physical parameters it moves and how far at D-3, D-2, D-1,
 and which short events it brings. What the tags show follows from the model. Where the note's D-3
-figure could not hide in the normal spread (F01 ripple, F04 vibration, F05, F14) it is reduced: the
-gate that no single tag separates D-3 comes first. Inside a batch the
+figure could not hide in the normal spread (F01 ripple, F04 vibration, F05, F14, F16) it is reduced:
+the gate that no single tag separates D-3 comes first. Inside a batch the
 severity grows as s0 + (s1 - s0) tau^p with p = 1..3, with Poisson bursts on top.
 """
 
@@ -59,6 +59,8 @@ class Fault:
     events: tuple[Event, ...] = ()
     freeze_min: tuple[float, float, float] | None = None
     """Minutes for which a tank scale holds its value, at severity 1, 2, 3."""
+    needs: str | None = None
+    """Confounder without which this fault cannot come about."""
 
     def place(self, seed: int) -> Place:
         """Where the fault sits in the batch with this seed."""
@@ -107,7 +109,7 @@ _LIBRARY = (
         part="drive",
         places=(Place("C06"),),
         effects=(
-            Effect("vibration", (0.22, 0.80, 2.0)),
+            Effect("vibration", (0.20, 0.80, 2.0)),
             Effect("bearing_heat", (3.0, 8.0, 18.0)),
             Effect("friction", (0.01, 0.03, 0.07)),
         ),
@@ -188,7 +190,7 @@ _LIBRARY = (
         text="N2 blanket lost",
         part="pipe",
         places=(Place("C10"),),
-        effects=(Effect("n2", (0.10, 0.60, 1.0)),),
+        effects=(Effect("n2", (0.09, 0.60, 1.0)),),
     ),
     Fault(
         code="F15",
@@ -197,6 +199,15 @@ _LIBRARY = (
         places=_FEEDS,
         effects=(Effect("gas", (0.01, 0.03, 0.08), HERE),),
         events=(Event(DIP, (1.0, 4.0, 15.0), HERE),),
+    ),
+    Fault(
+        code="F16",
+        text="NaOH line freezing, its trace heating lost",
+        part="pipe",
+        places=(Place("C03"),),
+        effects=(Effect("freeze", (0.05, 0.30, 0.80)),),
+        events=(Event(FLAKE, (0.5, 3.0, 12.0), 2),),
+        needs="N14",
     ),
     Fault(
         code="F17",
@@ -215,7 +226,7 @@ _LIBRARY = (
 )
 
 FAULTS: dict[str, Fault] = {fault.code: fault for fault in _LIBRARY}
-"""Code -> fault. F16 (caustic freezing) needs a trace-heating model and is not in the library."""
+"""Code -> fault."""
 
 _LEVELS = (0.0, 1.0, 2.0, 3.0)
 _IRREGULAR_S = (30_000, 40_000)

@@ -18,7 +18,7 @@ from edge.core.schedule import CORE_FRACTIONS, SHELL_FRACTIONS, Schedule
 from edge.twin.advice import InnerAdvice
 from edge.twin.course import STEP_S
 from edge.twin.heat import HeatLoad, Jacket
-from edge.twin.params import Array, span
+from edge.twin.params import Array, frozen, span
 from edge.twin.reactor import TOP_M3, Reactor
 from edge.twin.shifts import Plant
 
@@ -156,9 +156,7 @@ class Model:
         metals = flows[0] + flows[1]
         self._tank = plant.tank_kg + np.zeros((4, *lanes))
         self._premix = PREMIX_ZERO + PREMIX_PERCENT_H_KG * metals
-        self._premix_mol_kg = (
-            METAL_MOL_KG * (flows[0] * _CORE + flows[1] * _SHELL) / metals
-        )
+        self._premix_mol_kg = METAL_MOL_KG * (flows[0] * _CORE + flows[1] * _SHELL) / metals
         self._run = zero + 1.0
         self._heat = Jacket(plant, lanes)
         self._bearing = zero + 53.0
@@ -189,8 +187,8 @@ class Model:
         self._ratio = ratio
         sp[2] = base * (1.0 + ratio)
         ph_sp = recipe.ph_sp[k] + p[_ROW["ph_shift"]]
-        flow, rpm, line_flow = self._feeds(sp, p)
         ambient = ambient_c(plant, p[_ROW["ambient"]], second)
+        flow, rpm, line_flow = self._feeds(sp, p, frozen(p, ambient))
         feed_c = 28.0 + 0.35 * (ambient - 20.0)
         premix_flow = self._premixer(line_flow, p)
         oxygen = 0.04 * plant.oxygen * np.exp(3.6 * p[_ROW["n2"]])
@@ -249,16 +247,17 @@ class Model:
         self.k += 1
         return record
 
-    def _feeds(self, sp: Array, p: Array) -> tuple[Array, Array, Array]:
+    def _feeds(self, sp: Array, p: Array, ice: Array) -> tuple[Array, Array, Array]:
         """Flow control and pumps: (true flow at the meter, speed, flow at the end of the line)."""
         gain = self.plant.meter * (1.0 + p[_METER])
         self._meter_flow = self._meter_flow + FLOW_LAG * (sp - self._meter_flow)
         flow = self._meter_flow / gain
         design = KG_REV_H * self.plant.kg_rev[:4] * p[_KG_REV][:4]
         load = flow / (KG_REV_H * RPM_MAX)
-        # A leaking or worn line carries less back pressure, so its pump slips a little less.
-        relief = p[_LEAK]
-        delivery = design * (1.0 - p[_SLIP] - PRESSURE_SLIP * load * (1.0 - relief))
+        # A leaking line carries less back pressure, so its pump slips less; a freezing one more.
+        pressure = 1.0 - p[_LEAK]
+        pressure[2] += ice
+        delivery = design * (1.0 - p[_SLIP] - PRESSURE_SLIP * load * pressure)
         delivery *= 1.0 - 0.5 * p[_GAS]
         rpm = flow / delivery
         limit = np.broadcast_to(RPM_MAX, rpm.shape).copy()
@@ -268,9 +267,7 @@ class Model:
             flow = rpm * delivery
             self._meter_flow = flow * gain
         line_flow = flow * (1.0 - p[_LEAK])
-        self._tank = np.maximum(
-            self._tank - flow * (STEP_S / 3600.0) + p[_REFILL] * STEP_S, 0.0
-        )
+        self._tank = np.maximum(self._tank - flow * (STEP_S / 3600.0) + p[_REFILL] * STEP_S, 0.0)
         return flow, rpm, line_flow
 
     def _premixer(self, line_flow: Array, p: Array) -> Array:
@@ -329,7 +326,9 @@ class Model:
         # Only the probe at the NaOH inlet feels the plume itself.
         place[0] = place[0] * np.minimum(naoh_kg_h / 200.0, 2.0)
         lag = self.plant.probe_lag_s + p[_LAG]
-        target = self.ph + place + self.plant.probe_offset + p[_OFFSET]
+        ph_sp = self.recipe.ph_sp[min(self.k, self.recipe.steps - 1)]
+        seen = ph_sp + self.plant.probe_slope * (self.ph + place - ph_sp)
+        target = seen + self.plant.probe_offset + p[_OFFSET]
         self.probe = self.probe + (1.0 - np.exp(-STEP_S / lag)) * (target - self.probe)
 
     def _torque(self, speed: Array, density: Array, p: Array) -> Array:

@@ -57,6 +57,7 @@ PARAMS: tuple[Param, ...] = (
     Param("ph_shift", 1, 0.0, "pH", "operator's change of the pH set-point"),
     Param("rpm_shift", 1, 0.0, "rpm", "operator's change of the agitator speed"),
     Param("ambient", 1, 0.0, "K", "season: change of the mean ambient temperature"),
+    Param("freeze", 1, 0.0, "-", "rise of the NaOH line's resistance by crystals in frost"),
 )
 
 _START: dict[str, int] = dict(
@@ -78,8 +79,24 @@ def span(name: str) -> slice:
     return slice(_START[name], _START[name] + _COUNT[name])
 
 
+def frozen(p: Array, ambient_c: Array) -> Array:
+    """Rise of the NaOH line's resistance [..., L] by caustic that crystallises in the cold.
+
+    `p` [..., TOTAL, L], `ambient_c` [..., L]. 48 % caustic freezes near 14 °C (process note 1.4);
+    a line without trace heating begins to plug below 12 °C and does so fully at 4 °C.
+    """
+    cold = np.clip((_FREEZES_C - ambient_c) / (_FREEZES_C - _FROZEN_C), 0.0, 1.0)
+    rise: Array = p[..., _FREEZE, :] * cold
+    return rise
+
+
 def row(name: str, index: int = 0) -> int:
     """Row of element `index` of the parameter `name`; KeyError or IndexError if there is none."""
     if not 0 <= index < _COUNT[name]:
         raise IndexError(f"parameter {name}[{index}]: permitted 0..{_COUNT[name] - 1}")
     return _START[name] + index
+
+
+_FREEZE = row("freeze")
+_FREEZES_C = 12.0
+_FROZEN_C = 4.0

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from edge.twin.model import VESSEL_M3, field
-from edge.twin.params import Array, span
+from edge.twin.params import Array, frozen, span
 from edge.twin.shifts import Plant
 from edge.twin.tag_table import INDEX, TAG_COUNT
 
@@ -73,7 +73,10 @@ def readings(records: Array, p: Array, plant: Plant) -> Array:
         values = p[:, span(name)]
         return values[:, 0] if values.shape[1] == 1 else values
 
-    _feeds(out, get("rpm"), get("line_flow"), get("ambient"), par, plant)
+    ambient = get("ambient")
+    plug = par("plug").copy()
+    plug[:, 2] += frozen(p, ambient)
+    _feeds(out, get("rpm"), get("line_flow"), ambient, plug, par, plant)
     out[:, _FEED_TAGS["FIC"]] = get("meter_flow")
     out[:, _FEED_TAGS["WI"]] = get("tank")
     simple = {
@@ -85,14 +88,16 @@ def readings(records: Array, p: Array, plant: Plant) -> Array:
         "SC-106.OUT": get("agitator_rpm") * _AGITATOR_HZ_RPM * plant.gear[4],
         "II-106.PV": (1.0 + 0.1 * get("torque")) * (1.0 + par("friction")) * plant.current[4],
         "NI-106.PV": get("torque"),
-        "VI-106.PV": 2.1 * plant.vibration * (1.0 + par("vibration"))
+        "VI-106.PV": 2.1
+        * plant.vibration
+        * (1.0 + par("vibration"))
         * (get("agitator_rpm") / 500.0) ** 2,
         "TI-106B.PV": get("bearing"),
         "TIC-106.PV": get("temp") + plant.temp_offset,
         "TI-106J1.PV": get("jacket") - get("jacket_kw") / 40.0,
         "TI-106J2.PV": get("jacket") + get("jacket_kw") / 40.0,
         "TV-106.ZI": 100.0 * get("valve"),
-        "TI-001.PV": get("ambient"),
+        "TI-001.PV": ambient,
         "AIT-106E.PV": get("oxygen"),
         "FI-108.PV": get("n2"),
         "LI-106.PV": 100.0 * get("volume") / (VESSEL_M3 * plant.volume),
@@ -113,14 +118,20 @@ def readings(records: Array, p: Array, plant: Plant) -> Array:
 
 
 def _feeds(
-    out: Array, rpm: Array, line_flow: Array, ambient: Array, par: _Get, plant: Plant
+    out: Array,
+    rpm: Array,
+    line_flow: Array,
+    ambient: Array,
+    plug: Array,
+    par: _Get,
+    plant: Plant,
 ) -> None:
     share = line_flow / _DESIGN
     viscosity = np.exp(-_THICKER * (ambient[:, None] - 20.0))
     opening = 1.0 + plant.line_area + par("area")
     pressure = _STATIC * plant.line_head * (1.0 - par("head"))
-    pressure = pressure + _LINEAR * share * viscosity * (1.0 + par("plug"))
-    pressure = pressure + _SQUARE * (share / opening) ** 2 * (1.0 + par("plug"))
+    pressure = pressure + _LINEAR * share * viscosity * (1.0 + plug)
+    pressure = pressure + _SQUARE * (share / opening) ** 2 * (1.0 + plug)
     speed = rpm / _SPEED
     out[:, _FEED_TAGS["SIC"]] = rpm
     out[:, _FEED_TAGS["SC"]] = rpm * _HZ_RPM * plant.gear[:4] / (1.0 - par("vfd"))

@@ -1,9 +1,9 @@
 """From clean readings every 10 s to noisy rows every second: the instruments of one lane.
 
-Interpolation, short events, pulsation, noise (white and AR(1)), resolution, update periods and
-gaps, in that order. Streams of random numbers are used row by row, so that a batch made in one go
-and a plant that runs second by second show the same values; and they do not depend on the fault, so
-that a tag outside a fault's signature is the same number with and without it.
+Interpolation, short events, pulsation, noise (white and AR(1)), resolution, update periods, dead
+bands, clock jitter and gaps, in that order. Streams of random numbers are used row by row, so that
+a batch made in one go and a plant that runs second by second show the same values; and they do not
+depend on the fault, so that a tag outside a fault's signature is the same number with and without.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ class Instruments:
         self._update_phase = plant.update_phase.astype(int)
         self._sigma = _SIGMA * plant.noise.astype(np.float32)
         self._slow = self._update_s > 1
+        self._quantum = _QUANTUM * plant.quantum
+        self._deadband = plant.deadband.astype(np.float32)
+        self._late = np.random.default_rng([seed, 15])
+        self._jitter = float(plant.jitter)
+        self._sent: Rows | None = None
 
     def rows(self, clean: npt.NDArray[np.floating], first_step: int | None = None) -> Rows:
         """float32[10 K, 51] for clean readings [K, COLUMNS] of the next K steps.
@@ -79,7 +84,7 @@ class Instruments:
         fine = clean.astype(np.float32)
         if self._before is None:
             self._before = fine[0]
-            first = np.rint(fine[0, :TAG_COUNT] / _QUANTUM) * _QUANTUM
+            first = np.rint(fine[0, :TAG_COUNT] / self._quantum) * self._quantum
             self._held = first.astype(np.float32)
         start = np.concatenate((self._before[None], fine[:-1]))
         self._before = fine[-1]
@@ -152,7 +157,7 @@ class Instruments:
     def _transmit(self, values: Rows, stuck: npt.NDArray[np.bool_]) -> Rows:
         """Resolution, then the last value is held until the instrument sends a new one."""
         # 64-bit on purpose: a weight of 9000.0 kg in steps of 0.1 does not fit 32-bit arithmetic.
-        exact = np.rint(values / _QUANTUM) * _QUANTUM
+        exact = np.rint(values / self._quantum) * self._quantum
         np.maximum(exact, 0.0, out=exact, where=_POSITIVE)
         sent = exact.astype(np.float32)
         t = self._second + np.arange(len(sent))
@@ -165,8 +170,31 @@ class Instruments:
         np.maximum.accumulate(order, axis=0, out=order)
         known = np.concatenate((self._held[None, columns], sent[:, columns]))
         sent[:, columns] = np.take_along_axis(known, order, axis=0)
+        self._report_by_exception(sent)
         self._held = sent[-1].copy()
-        return sent
+        return self._jittered(sent)
+
+    def _report_by_exception(self, sent: Rows) -> None:
+        """Hold a value until it has moved by the dead band from the one sent last."""
+        columns = np.flatnonzero(self._deadband)
+        if not len(columns):
+            return
+        band, held = self._deadband[columns], self._held[columns].copy()
+        some = sent[:, columns]
+        for row in some:
+            np.copyto(held, row, where=np.abs(row - held) >= band)
+            row[:] = held
+        sent[:, columns] = some
+
+    def _jittered(self, sent: Rows) -> Rows:
+        """The PLC's clock against ours: now and then a row shows the second before once more."""
+        if not self._jitter:
+            return sent
+        before = self._sent if self._sent is not None else sent[:1]
+        self._sent = sent[-1:].copy()
+        late = self._late.random(len(sent)) < self._jitter
+        rows: Rows = np.concatenate((before, sent))[np.arange(1, len(sent) + 1) - late]
+        return rows
 
     def _gaps(self, values: Rows) -> None:
         for first, last, tags in self._course.gaps:

@@ -9,8 +9,10 @@ import numpy as np
 
 from edge.twin.confounders import CONFOUNDERS
 from edge.twin.faults import FAULTS
+from edge.twin.shifts import DOMAINS
 
-Domain = Literal["source", "target"]
+Domain = Literal["source", "repaired", "reactor_b", "target"]
+"""Which plant: as built, after years and a repair, another reactor, or all of that together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Scenario:
             faults.append(f"fault '{self.fault}': permitted are {', '.join(FAULTS)} or None")
         if self.severity not in (0, 1, 2, 3):
             faults.append(f"severity {self.severity}: permitted are 0, 1, 2, 3")
-        if self.domain not in ("source", "target"):
-            faults.append(f"domain '{self.domain}': permitted are source, target")
+        if self.domain not in DOMAINS:
+            faults.append(f"domain '{self.domain}': permitted are {', '.join(DOMAINS)}")
         faults.extend(
             f"confounder '{code}': permitted are {', '.join(CONFOUNDERS)}"
             for code in self.confounders
@@ -60,6 +62,13 @@ class Scenario:
     def active_fault(self) -> str | None:
         """The fault that acts in this batch; None for a healthy one."""
         return self.fault if self.severity else None
+
+    @property
+    def circumstances(self) -> tuple[str, ...]:
+        """The confounders, and the one without which the active fault could not come about."""
+        code = self.active_fault
+        needed = FAULTS[code].needs if code else None
+        return tuple(sorted({*self.confounders, *((needed,) if needed else ())}))
 
     @property
     def component(self) -> str | None:

@@ -1,13 +1,16 @@
 """What differs from reactor to reactor and from batch to batch (process note section 3.4).
 
 A plant is drawn in two stages. The *domain* (which reactor, which repair, which recalibration) is
-drawn once per `domain_seed` and shared by all its batches; the source domain is the plant as built.
-The *batch* (weather, tank fillings, wear since the last service, scale in the dip tubes) is drawn
-per seed. Neither looks at the fault, so a batch with and without a fault is the same plant.
+drawn once per `domain_seed` and shared by all its batches: `DOMAINS` names the shifts each consists
+of; the source domain is the plant as built. The *batch* (weather, tank fillings, wear since the
+last service, scale in the dip tubes) is drawn per seed. Neither looks at the fault, so a batch with
+and without a fault is the same plant. Cobalt and manganese in the feeds are left as they are: none
+of the 51 tags shows them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -42,6 +45,8 @@ class Plant:
     """[4] error of the pH probes, pH."""
     probe_place: Array
     """[4] pH at each probe minus bulk pH when mixing is as designed."""
+    probe_slope: Array
+    """[4] slope of the pH probes around the set-point; they are adjusted there to a lab sample."""
     probe_lag_s: Array
     """[4] time constant of the pH probes, s."""
     current: Array
@@ -84,11 +89,18 @@ class Plant:
     """[51] seconds between new values."""
     update_phase: Array
     """[51] second of the first new value within its period."""
+    quantum: Array
+    """[51] resolution relative to design: how the registers are scaled."""
+    deadband: Array
+    """[51] change below which no new value is sent, engineering unit."""
+    jitter: Array
+    """Share of the seconds in which a row still shows the values of the second before."""
 
 
 _NOMINAL_PLACE = np.array([0.04, 0.0, -0.02, -0.03])
 _NOMINAL_TANK_KG = np.array([9000.0, 9000.0, 4200.0, 750.0])
-_TARGET_UPDATE_S = 2.0
+_HISTORIAN_UPDATE_S = 2.0
+_COARSER = (1.0, 2.0, 5.0)
 _IN_MODEL = (
     "FIC-101.PV", "FIC-102.PV", "FIC-103.PV", "FIC-104.PV", "TIC-106.PV",
     "AIT-106A.PV", "AIT-106B.PV", "AIT-106C.PV", "AIT-106D.PV",
@@ -99,8 +111,8 @@ _IN_MODEL = (
 def draw(scenario: Scenario) -> Plant:
     """The plant of one batch."""
     plant = as_built()
-    if scenario.domain == "target":
-        _shift(plant, np.random.default_rng([scenario.domain_seed, 7]))
+    for number, shift in enumerate(DOMAINS[scenario.domain]):
+        shift(plant, np.random.default_rng([scenario.domain_seed, 7, number]))
     _batch(plant, np.random.default_rng([scenario.seed, 1]))
     return plant
 
@@ -117,8 +129,9 @@ def as_built() -> Plant:
     one = np.array(1.0)
     rng = np.random.default_rng(20_250)  # the update periods of the plant as it stands
     period = {"F": (1, 1), "M": (2, 5), "S": (10, 15)}
-    update = np.array([float(rng.integers(low, high + 1)) for low, high in
-                       (period[tag.update] for tag in TAGS)])
+    update = np.array(
+        [float(rng.integers(low, high + 1)) for low, high in (period[tag.update] for tag in TAGS)]
+    )
     return Plant(
         kg_rev=np.ones(5),
         line_area=np.zeros(4),
@@ -128,6 +141,7 @@ def as_built() -> Plant:
         meter=np.ones(4),
         probe_offset=np.zeros(4),
         probe_place=_NOMINAL_PLACE.copy(),
+        probe_slope=np.ones(4),
         probe_lag_s=np.full(4, 20.0),
         current=np.ones(6),
         gear=np.ones(6),
@@ -155,6 +169,9 @@ def as_built() -> Plant:
         cal_offset=np.zeros(TAG_COUNT),
         update_s=update,
         update_phase=np.floor(rng.random(TAG_COUNT) * update),
+        quantum=np.ones(TAG_COUNT),
+        deadband=np.zeros(TAG_COUNT),
+        jitter=np.array(0.0),
     )
 
 
@@ -172,34 +189,77 @@ def _calibrate(plant: Plant, rng: np.random.Generator, gain: float, size: float)
             plant.cal_offset[i] = plant.cal_offset[i] + kind * offsets[i]
 
 
-def _shift(plant: Plant, rng: np.random.Generator) -> None:
-    """Move the plant as built to a target domain: aged, repaired, recalibrated, another reactor."""
-    plant.kg_rev = plant.kg_rev * rng.uniform(0.92, 1.03, 5)
-    plant.line_area = plant.line_area + rng.normal(0.0, 0.05, 4)
-    plant.strength = plant.strength * rng.normal(1.0, [0.005, 0.005, 0.008, 0.012])
-    plant.meter = plant.meter * rng.normal(1.0, 0.01, 4)
-    plant.probe_offset = plant.probe_offset + rng.normal(0.0, 0.03, 4)
-    plant.probe_place = plant.probe_place + rng.normal(0.0, 0.015, 4)
-    plant.probe_lag_s = plant.probe_lag_s * rng.uniform(1.0, 2.0, 4)
-    plant.current = plant.current * rng.uniform(0.95, 1.01, 6)
-    plant.gear = plant.gear * rng.normal(1.0, 0.01, 6)
-    plant.ambient_c = plant.ambient_c + rng.uniform(-3.0, 3.0)
-    plant.heel_m3 = np.asarray(rng.uniform(2.5, 3.5))
-    plant.volume = plant.volume * rng.uniform(0.97, 1.03)
-    plant.ua = plant.ua * rng.uniform(0.70, 1.15)
-    plant.power_number = plant.power_number * rng.uniform(0.92, 1.08)
-    plant.mixing = plant.mixing * rng.uniform(0.8, 1.4)
+def _aged(plant: Plant, rng: np.random.Generator) -> None:
+    """Pumps deliver less, the jacket scales, the gearbox shakes, probes grow slow and flat."""
+    plant.kg_rev = plant.kg_rev * rng.uniform(0.92, 1.0, 5)
     plant.vibration = plant.vibration * rng.uniform(1.0, 1.4)
-    plant.return_flow = plant.return_flow * rng.normal(1.0, 0.02)
+    plant.ua = plant.ua * rng.uniform(0.70, 1.0)
+    plant.probe_slope = plant.probe_slope * rng.uniform(0.88, 1.0, 4)
+    plant.probe_lag_s = plant.probe_lag_s * rng.uniform(1.0, 2.0, 4)
+
+
+def _repaired(plant: Plant, rng: np.random.Generator) -> None:
+    """Other pumps, motors and pipes, and a new hose, which delivers more and pulses differently."""
+    plant.kg_rev = plant.kg_rev * np.append(rng.uniform(0.95, 1.05, 4), 1.06)
+    plant.current = plant.current * rng.normal(0.97, 0.015, 6)
+    plant.gear = plant.gear * rng.normal(1.0, 0.01, 6)
+    plant.line_area = plant.line_area + rng.normal(0.0, 0.05, 4)
     plant.return_ripple = plant.return_ripple * rng.uniform(0.7, 1.3)
     plant.return_head = plant.return_head * rng.normal(1.0, 0.04)
+
+
+def _recalibrated(plant: Plant, rng: np.random.Generator) -> None:
+    """Every transmitter adjusted anew."""
+    plant.meter = plant.meter * rng.normal(1.0, 0.01, 4)
+    plant.probe_offset = plant.probe_offset + rng.normal(0.0, 0.03, 4)
     plant.temp_offset = plant.temp_offset + rng.normal(0.0, 0.2)
     _calibrate(plant, rng, gain=0.01, size=1.0)
+
+
+def _supplied(plant: Plant, rng: np.random.Generator) -> None:
+    """Another season, and solutions of other suppliers."""
+    plant.ambient_c = plant.ambient_c + rng.uniform(-6.0, 6.0)
+    spread = np.array([0.02, 0.02, 0.02, 0.03])
+    plant.strength = plant.strength * (1.0 + rng.uniform(-spread, spread))
+
+
+def _rebuilt(plant: Plant, rng: np.random.Generator) -> None:
+    """Another reactor of the same design."""
+    plant.volume = plant.volume * rng.uniform(0.97, 1.03)
+    plant.ua = np.maximum(plant.ua * rng.uniform(0.85, 1.15), _LEAST_UA)
+    plant.power_number = plant.power_number * rng.uniform(0.92, 1.08)
+    plant.probe_place = plant.probe_place + rng.normal(0.0, 0.015, 4)
+    plant.gear = plant.gear * rng.normal(1.0, 0.01, 6)
+    plant.heel_m3 = np.asarray(rng.uniform(2.5, 3.5))
+    plant.mixing = plant.mixing * rng.uniform(0.8, 1.4)
+    plant.return_flow = plant.return_flow * rng.normal(1.0, 0.02)
+
+
+def _historian(plant: Plant, rng: np.random.Generator) -> None:
+    """Another PLC: slower updates, dead bands of half to two sigma, jitter, coarser registers."""
     fast = plant.update_s == 1.0
-    plant.update_s = np.where(fast & (rng.random(TAG_COUNT) < 0.5), _TARGET_UPDATE_S,
-                              plant.update_s)
+    slower = fast & (rng.random(TAG_COUNT) < 0.5)
+    plant.update_s = np.where(slower, _HISTORIAN_UPDATE_S, plant.update_s)
+    # At 2 s the pulsation of the hose pump would be folded into something else altogether.
     plant.update_s[INDEX["PI-107.PV"]] = 1.0
     plant.update_phase = np.floor(rng.random(TAG_COUNT) * plant.update_s)
+    plant.quantum = plant.quantum * rng.choice(_COARSER, TAG_COUNT)
+    sigma = np.array([t.sigma * (0.5 * (t.low + t.high) if t.relative else 1.0) for t in TAGS])
+    some = rng.random(TAG_COUNT) < 0.5
+    plant.deadband = np.where(some, rng.uniform(0.5, 2.0, TAG_COUNT) * sigma, 0.0)
+    plant.jitter = np.asarray(rng.uniform(0.05, 0.25))
+
+
+_LEAST_UA = 0.70
+"""A reactor whose jacket passes less could not hold its temperature in summer at all."""
+
+DOMAINS: dict[str, tuple[Callable[[Plant, np.random.Generator], None], ...]] = {
+    "source": (),
+    "repaired": (_aged, _repaired, _recalibrated, _supplied),
+    "reactor_b": (_rebuilt, _recalibrated, _supplied, _historian),
+    "target": (_aged, _repaired, _recalibrated, _supplied, _rebuilt, _historian),
+}
+"""Domain -> what sets it apart from the plant as built; `target` is everything at once."""
 
 
 def _batch(plant: Plant, rng: np.random.Generator) -> None:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from edge.twin.shifts import DOMAINS
 from export.cli.common import Commands, command
 
 
@@ -25,7 +26,13 @@ def add(sub: Commands) -> None:
     p.add_argument("--batches", type=float, default=1.0, help="factor on the number of batches")
     p.add_argument("--faults", default="", help="comma-separated codes; default: all of the twin")
     p.add_argument("--jobs", type=int, default=0, help="processes; default: one per core")
-    p.add_argument("--domain-seed", type=int, default=0, help="which target domain")
+    p.add_argument(
+        "--domain",
+        choices=[name for name in DOMAINS if name != "source"],
+        default="target",
+        help="the plant beside the one as built: after a repair, another reactor, or both at once",
+    )
+    p.add_argument("--domain-seed", type=int, default=0, help="which of these plants")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     line = load_line(args.config, args.line)
     if line.schedule is None:
         raise DatasetError(f"line '{args.line}' has no schedule; the twin simulates batches")
-    plan = Plan(seed=args.seed, domain_seed=args.domain_seed)
+    plan = Plan(seed=args.seed, domain=args.domain, domain_seed=args.domain_seed)
     counts = {
         f.name: max(2, round(getattr(plan, f.name) * args.batches))
         for f in dataclasses.fields(plan)

@@ -23,7 +23,7 @@ from edge.core.features import batch_features
 from edge.core.schedule import Schedule
 from edge.twin.confounders import CONFOUNDERS
 from edge.twin.faults import FAULTS
-from edge.twin.scenario import Scenario
+from edge.twin.scenario import Domain, Scenario
 from edge.twin.simulate import Batch as TwinBatch
 from edge.twin.simulate import batches as twin_batches
 from export.data.dataset import (
@@ -48,13 +48,15 @@ class Plan:
 
     seed: int = 1
     source_normal: int = 24
-    source_defective: int = 68
+    source_defective: int = 72
     target_normal: int = 60
-    target_defective: int = 34
+    target_defective: int = 36
     held_normal: int = 60
-    held_defective: int = 34
+    held_defective: int = 36
     test_normal: int = 40
-    test_defective: int = 51
+    test_defective: int = 54
+    domain: Domain = "target"
+    """The other plant: see `edge.twin.shifts.DOMAINS`."""
     domain_seed: int = 0
     faults: tuple[str, ...] = ()
     """Empty: every fault the twin knows."""
@@ -65,11 +67,11 @@ def scenarios(plan: Plan) -> list[tuple[Scenario, Split]]:
     """The plan as scenarios: faults and severities in turn, confounders alike in both classes."""
     faults = plan.faults or tuple(FAULTS)
     codes = [code for code, confounder in CONFOUNDERS.items() if confounder.common]
-    blocks: list[tuple[str, Split, int, int]] = [
+    blocks: list[tuple[Domain, Split, int, int]] = [
         ("source", "train", plan.source_normal, plan.source_defective),
-        ("target", "train", plan.target_normal, plan.target_defective),
-        ("target", "calibrate", plan.held_normal, plan.held_defective),
-        ("target", "test", plan.test_normal, plan.test_defective),
+        (plan.domain, "train", plan.target_normal, plan.target_defective),
+        (plan.domain, "calibrate", plan.held_normal, plan.held_defective),
+        (plan.domain, "test", plan.test_normal, plan.test_defective),
     ]
     out: list[tuple[Scenario, Split]] = []
     for block, (domain, split, normal, defective) in enumerate(blocks):
@@ -80,6 +82,10 @@ def scenarios(plan: Plan) -> list[tuple[Scenario, Split]]:
             some: tuple[str, ...] = ()
             if codes and draw.random() < plan.confounder_share:
                 some = tuple(sorted(str(c) for c in draw.choice(codes, size=1)))
+            # A fault that needs a confounder must not be known by it: healthy batches get it too.
+            needed = FAULTS[faults[n % len(faults)]].needs
+            if needed and number < 0:
+                some = tuple(sorted({*some, needed}))
             # Test batches begin healthy, so that the minute of detection means something.
             start = float(draw.uniform(0.0, 0.3)) if number % 2 else 0.0
             out.append(
@@ -88,7 +94,7 @@ def scenarios(plan: Plan) -> list[tuple[Scenario, Split]]:
                         seed=first_seed + n,
                         fault=None if number < 0 else faults[number % len(faults)],
                         severity=_severity(number, len(faults)),
-                        domain="source" if domain == "source" else "target",
+                        domain=domain,
                         confounders=some,
                         start_fraction=0.0 if number < 0 else start,
                         domain_seed=plan.domain_seed,

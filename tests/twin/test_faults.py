@@ -10,8 +10,10 @@ import pytest
 from edge.twin import params
 from edge.twin.faults import FAULTS, severity_course
 from edge.twin.params import Array
+from edge.twin.readings import FEED_NOISE, RIPPLE
 from edge.twin.scenario import Scenario
-from edge.twin.simulate import Batch, batches, simulate
+from edge.twin.shifts import draw
+from edge.twin.simulate import Batch, batches, clean, simulate
 from edge.twin.tag_table import INDEX, TAGS
 
 UNTOUCHED = {
@@ -103,6 +105,16 @@ def test_severity_grows_to_its_level_from_the_start_onwards() -> None:
     assert rough.max() <= 3.0
 
 
+def test_caustic_freezes_only_in_frost() -> None:
+    """F16: crystals raise the line's pressure in proportion to how cold it is."""
+    p = np.zeros((params.TOTAL, 4))
+    p[params.row("freeze")] = 0.8
+    rise = params.frozen(p, np.array([20.0, 12.0, 8.0, -5.0]))
+    assert rise == pytest.approx([0.0, 0.0, 0.4, 0.8])
+    assert Scenario(1, "F16", 3).circumstances == ("N14",)
+    assert Scenario(1, "F16", 0).circumstances == ()
+
+
 def test_a_healthy_scenario_has_no_component() -> None:
     scenario = Scenario(1, "F03", 0)
     assert (scenario.active_fault, scenario.component, scenario.part) == (None, None, None)
@@ -172,6 +184,45 @@ def test_severity_3_separates_at_the_true_component(code: str, healthy_features:
     own = [i for i, tag in enumerate(TAGS) if tag.component == CASES[code]]
     best = [auc(healthy_features[:, i, f], bad[:, i, f]) for i in own for f in range(3)]
     assert max(best) >= 0.99
+
+
+# The gate for the whole library. Without noise a tag's mean separates at least as well as with it,
+# so what passes here passes at full rate too (bench/twin_gates.py adds slopes and deviations).
+
+_LANES = range(91_000, 91_048)
+_NOISES = {f"PI-10{i + 1}.PV": FEED_NOISE.start + i for i in range(4)} | {"PI-107.PV": RIPPLE}
+
+
+def clean_features(code: str | None, severity: int) -> Array:
+    """[lanes, 51 + 5] mean over the batch of every tag, then of what scales pressure noise.
+
+    Healthy batches get what the fault needs (frost), or the weather would give it away.
+    """
+    needs = FAULTS[code].needs if code else None
+    scenarios = [
+        Scenario(seed, code, severity, confounders=(needs,) if needs else ()) for seed in _LANES
+    ]
+    shown = clean(scenarios)
+    own = np.stack([draw(s).noise for s in scenarios])
+    noises = [shown[:, :, column].mean(1) for column in _NOISES.values()]
+    scale = [own[:, INDEX[name]] if name != "PI-107.PV" else 1.0 for name in _NOISES]
+    return np.column_stack(
+        [shown[:, :, : len(TAGS)].mean(1), *(n * s for n, s in zip(noises, scale, strict=True))]
+    )
+
+
+@pytest.fixture(scope="module")
+def calm() -> Array:
+    return clean_features(None, 0)
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_no_mean_gives_severity_1_of_any_fault_away(code: str, calm: Array) -> None:
+    good = clean_features(code, 0) if FAULTS[code].needs else calm
+    bad = clean_features(code, 1)
+    names = [*(tag.name for tag in TAGS), *(f"noise of {name}" for name in _NOISES)]
+    score = {name: auc(good[:, i], bad[:, i]) for i, name in enumerate(names)}
+    assert max(score.values()) < 0.75, sorted(score.items(), key=lambda kv: -kv[1])[:5]
 
 
 def test_the_paper_s_irregular_pump_speed_is_where_it_saw_it() -> None:

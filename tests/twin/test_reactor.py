@@ -18,9 +18,7 @@ def fill(ratio: float, minutes: int, *, liquor_removal: bool = True) -> tuple[Re
     """A vessel fed by the reference schedule, NaOH at `ratio` per metal: (vessel, pH [steps])."""
     recipe = sample(reference_schedule())
     one = np.ones(1)
-    reactor = Reactor(
-        3.0 * one, 11.2 * one, 0.6 * one, 48.0 * one, liquor_removal=liquor_removal
-    )
+    reactor = Reactor(3.0 * one, 11.2 * one, 0.6 * one, 48.0 * one, liquor_removal=liquor_removal)
     ph = []
     for k in range(minutes * 6):
         core, shell, _, nh4oh = recipe.flows[k] / 3600.0

@@ -10,8 +10,10 @@ import pytest
 from edge.core.schedule import reference_schedule
 from edge.twin.confounders import CONFOUNDERS
 from edge.twin.faults import FAULTS
-from edge.twin.scenario import Scenario, draw_scenarios
-from edge.twin.simulate import Batch, batches, simulate
+from edge.twin.rows import Instruments
+from edge.twin.scenario import Domain, Scenario, draw_scenarios
+from edge.twin.shifts import DOMAINS, as_built, draw
+from edge.twin.simulate import Batch, batches, clean, course_of, simulate
 from edge.twin.tag_table import INDEX, NAMES, OPC_UA_TAGS, TAGS
 
 HEALTHY = Scenario(7, None, 0)
@@ -112,6 +114,40 @@ def test_another_schedule_gives_another_batch() -> None:
     short = replace(schedule, steps=schedule.steps[:1])
     (batch,) = batches([HEALTHY], short)
     assert batch.values.shape == (3600, 51)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_a_healthy_batch_of_every_domain_holds_ph(domain: Domain) -> None:
+    for batch in batches([Scenario(s, None, 0, domain, domain_seed=s) for s in (1, 2)]):
+        assert float(np.quantile(np.abs(batch.ph_true - 11.2), 0.99)) < 0.25
+        assert np.isfinite(batch.values).all()
+
+
+def test_a_domain_is_one_plant_and_every_seed_of_it_another() -> None:
+    first, again, other = (
+        draw(Scenario(seed, None, 0, "repaired", domain_seed=domain_seed))
+        for seed, domain_seed in ((1, 4), (1, 4), (1, 5))
+    )
+    assert np.array_equal(first.kg_rev, again.kg_rev)
+    assert not np.array_equal(first.kg_rev, other.kg_rev)
+    built = as_built()
+    assert np.array_equal(first.deadband, built.deadband)  # the same PLC after a repair
+    assert draw(Scenario(1, None, 0, "reactor_b")).deadband.any()
+
+
+def test_another_historian_sends_by_exception_late_and_coarse() -> None:
+    scenario = Scenario(3, None, 0, "reactor_b", domain_seed=2)
+    plant = draw(scenario)
+    steady = replace(plant, jitter=np.array(0.0))  # a late row may hide a move, or join two
+    shown = clean([scenario])[0]
+    instruments = Instruments(scenario.seed, course_of(scenario, len(shown)), steady)
+    values = instruments.rows(shown[:360]).astype(np.float64)
+    assert 0.05 <= float(plant.jitter) <= 0.25
+    for i, tag in enumerate(TAGS):
+        counts = values[:, i] / (tag.quantum * plant.quantum[i])
+        assert float(np.abs(counts - np.rint(counts)).max()) < 0.01, tag.name
+        moved = np.abs(np.diff(values[:, i]))
+        assert not ((moved > 0.0) & (moved < 0.99 * plant.deadband[i])).any(), tag.name
 
 
 @pytest.fixture(scope="module")
