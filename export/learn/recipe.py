@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.faults import ExportError
+from export.model.align import ALIGNMENTS
 from export.model.reference import ReferenceSettings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -64,7 +65,7 @@ class Training:
     """Probability that every tag is missing for a while."""
     cam_sparsity: float = 2e-3
     align: str = "none"
-    """Alignment of source and target features: "none" or "class-mmd"."""
+    """Alignment of source and target features: one of model/align.py."""
     align_weight: float = 0.1
 
 
@@ -150,9 +151,10 @@ def load_recipe(name: str) -> Recipe:
     recipe: Recipe = _fill(path, "", Recipe, values)
     if recipe.kind not in ("ours", "paper"):
         raise RecipeError(f"{path}: kind = {recipe.kind!r}: permitted are 'ours' and 'paper'")
-    if recipe.training.align not in ("none", "class-mmd"):
+    if recipe.training.align not in ALIGNMENTS:
         raise RecipeError(
-            f"{path}: training.align = {recipe.training.align!r}: permitted are 'none', 'class-mmd'"
+            f"{path}: training.align = {recipe.training.align!r}: permitted are "
+            f"{', '.join(map(repr, ALIGNMENTS))}"
         )
     if recipe.paper.domain_loss not in ("mmd", "mse"):
         raise RecipeError(

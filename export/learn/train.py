@@ -21,7 +21,7 @@ from export.faults import ExportError
 from export.learn import engine
 from export.learn.crops import UNKNOWN, Crop, draw_crops, kinds_of, make_crops, pools_of, stack
 from export.learn.recipe import Recipe
-from export.model.align import class_mmd
+from export.model.align import Alignment
 from export.model.fit import (
     DriftFit,
     Reference,
@@ -135,9 +135,12 @@ def fit_classifier(
         # Severity is learnt here; only without labels does it follow the deviation head.
         network.severity_deviation.fill_(-20.0)
     pools = pools_of(crops)
+    alignment = Alignment(settings.align, network.config.pooled)
     return engine.fit(
-        network,
-        lambda step, part: _loss(network, draw_crops(pools, recipe, step), recipe, step, part),
+        nn.ModuleList([network, alignment]),
+        lambda step, part: _loss(
+            network, alignment, draw_crops(pools, recipe, step), recipe, step, part
+        ),
         engine.Schedule(
             iterations=settings.iterations,
             batch=settings.batch,
@@ -152,7 +155,12 @@ def fit_classifier(
 
 
 def _loss(
-    network: Network, crops: list[Crop], recipe: Recipe, step: int, part: slice = slice(None)
+    network: Network,
+    alignment: Alignment,
+    crops: list[Crop],
+    recipe: Recipe,
+    step: int,
+    part: slice = slice(None),
 ) -> Tensor:
     """Kind of defect, defect at all, ordinal severity, sparse cam; alignment if the recipe asks."""
     settings = recipe.training
@@ -175,10 +183,9 @@ def _loss(
     level = nn.functional.binary_cross_entropy_with_logits(steps, ordinal, reduction="none")
     loss = ((defect + named + level.mean(-1)) * use).sum() / use.sum().clamp(min=1)
     loss = loss + settings.cam_sparsity * cam.abs().sum(-1).mean()
-    source = torch.tensor([not c.of_target for c in crops])
-    if settings.align == "class-mmd" and source.any() and (~source).any():
-        last, y = pooled[:, -1], bad[:, -1].long()
-        loss = loss + settings.align_weight * class_mmd(
-            last[source], y[source], last[~source], y[~source]
+    if settings.align != "none":
+        source = torch.tensor([not c.of_target for c in crops])
+        loss = loss + settings.align_weight * alignment(
+            pooled[:, -1], bad[:, -1], logit[:, -1], source
         )
     return loss

@@ -78,6 +78,15 @@ METHODS: dict[str, Callable[[], Method]] = {
         (("name", "pooled"), ("heads", "classifier")),
         "ours",
     ),
+    **{
+        f"pooled+{align}": Lazy(
+            "ours",
+            "Ours",
+            (("name", f"pooled+{align}"), ("heads", "classifier"), ("align", align)),
+            "ours",
+        )
+        for align in ("mmd", "class-mmd", "coral", "dann", "cdan")
+    },
     "paper": Lazy("paper", "Paper", family="paper"),
     "paper-mse": Lazy("paper", "Paper", (("recipe", "paper-mse"),), "paper"),
     "lstm": Lazy("baselines", "Baseline", family="baseline"),

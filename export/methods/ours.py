@@ -41,11 +41,20 @@ class Ours:
     labels: Labels = "pooled"
     heads: Literal["both", "classifier", "deviation"] = "both"
     members: int = 1
+    align: str = "none"
+    """Alignment loss of the training, one of model/align.py."""
+    align_weight: float = 0.1
     family: str = "ours"
 
     def fit(self, task: Task, seed: int) -> Scorer:
         """Train on the task. Raises NotApplicable if it lacks the labels this variant needs."""
         recipe = recipe_for(task, seed)
+        recipe = dataclasses.replace(
+            recipe,
+            training=dataclasses.replace(
+                recipe.training, align=self.align, align_weight=self.align_weight
+            ),
+        )
         labels = self._labels(task)
         try:
             models = [

@@ -60,9 +60,7 @@ def toy() -> Dataset:
         for n in range(count):
             seed += 1
             batches.append(toy_batch(seed, domain, split, 0 if n % 2 else 1 + n // 2 % 3))
-    return Dataset(
-        line=SPEC, batches=tuple(batches), simulated=True, source="toy", sha256="0" * 64
-    )
+    return Dataset(line=SPEC, batches=tuple(batches), simulated=True, source="toy", sha256="0" * 64)
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +68,16 @@ def recipe() -> Recipe:
     return dataclasses.replace(
         load_recipe("ours"),
         network=NetworkSizes(
-            channels=6, dilations=(1, 2), gru_in=6, gru=6, pool_steps=4.0, deviation_steps=5.0,
-            slow_steps=10.0, swing_steps=15.0, anchor_first=3, anchor_last=15,
+            channels=6,
+            dilations=(1, 2),
+            gru_in=6,
+            gru=6,
+            pool_steps=4.0,
+            deviation_steps=5.0,
+            slow_steps=10.0,
+            swing_steps=15.0,
+            anchor_first=3,
+            anchor_last=15,
         ),
         reference=ReferenceSettings(slot_steps=3),
         training=Training(iterations=60, crop_steps=30, crops=3),

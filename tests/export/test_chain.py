@@ -62,20 +62,14 @@ def test_training_separates_the_toy_fault_on_unseen_batches(toy: Dataset, traine
 
 
 def test_the_same_seed_gives_the_same_weights(toy: Dataset, recipe: Recipe) -> None:
-    short = dataclasses.replace(
-        recipe, training=dataclasses.replace(recipe.training, iterations=4)
-    )
+    short = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, iterations=4))
     one, two = (train(toy, short, quiet=True).network.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_the_test_split_is_never_looked_at(toy: Dataset, recipe: Recipe) -> None:
-    short = dataclasses.replace(
-        recipe, training=dataclasses.replace(recipe.training, iterations=4)
-    )
-    without = dataclasses.replace(
-        toy, batches=tuple(b for b in toy.batches if b.split != "test")
-    )
+    short = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, iterations=4))
+    without = dataclasses.replace(toy, batches=tuple(b for b in toy.batches if b.split != "test"))
     one, two = (train(d, short, quiet=True) for d in (toy, without))
     assert one.thresholds == two.thresholds
     assert torch.equal(one.network.fuse, two.network.fuse)
