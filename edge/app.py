@@ -158,6 +158,7 @@ class App:
             ),
             drift=None if bundle is None else bundle.drift,
             drift_limit=0.0 if card is None else card.drift_limit,
+            kinds=() if card is None else card.kinds,
             model_serial=0 if card is None else card.serial,
             model_hash=0 if bundle is None else int(bundle.model_sha256[:8], 16),
             config_hash=int(self.appliance.config_sha256[:4], 16),

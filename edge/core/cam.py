@@ -1,10 +1,12 @@
 """Class activation map and deviation -> tags -> ranked components through the plant's topology.
 
 The CAM explains the *decision* (which tags moved the logit), the deviation from the reference finds
-the *component* (which tags left their normal course); each alone misleads somewhere, so both are
-turned into shares of evidence and mixed. A fault disturbs what lies downstream of it, so whoever
-has evidence of its own takes a modest credit for what lies downstream. The sub-component is chosen
-by physical discriminators (process note section 3.3): they refine a finding, never overrule it.
+the *component* (which tags left their normal course), and the classifier says which kind of defect
+it takes it for: it knows that a cracked core pipe shows first in the premixer behind it. Each alone
+misleads somewhere, so all three are turned into shares of evidence and mixed. A fault disturbs what
+lies downstream of it, so whoever has evidence of its own takes a modest credit for what lies
+downstream. The sub-component is chosen by physical discriminators (process note section 3.3): they
+refine a finding, never overrule it.
 
 Axes: P tags.
 """
@@ -44,8 +46,9 @@ class Suspect:
 class RankSettings:
     """Weights of the ranking."""
 
-    deviation_weight: float = 0.6
-    """Weight of the deviation; the CAM has the rest."""
+    deviation_weight: float = 0.4
+    kind_weight: float = 0.3
+    """Weights of the deviation and of the classifier's own answer; the CAM has the rest."""
     dead_band: float = 1.0
     """Deviations below this (in units of the reference scale) are no evidence."""
     best_tags: int = 3
@@ -65,6 +68,7 @@ def rank(
     tags: Sequence[Tag],
     topology: Topology,
     *,
+    kinds: Mapping[str, float] = MappingProxyType({}),
     valid: Floats | None = None,
     settings: RankSettings = DEFAULT,
 ) -> tuple[Suspect, ...]:
@@ -75,6 +79,7 @@ def rank(
         deviation: float[P], signed normalised deviation of each tag from its reference.
         tags: the line's P tags, in model order.
         topology: components and flow edges; components that are not reportable are left out.
+        kinds: component code -> probability that the defect is there, as the classifier says.
         valid: float[P], good share of each tag; a tag without a good row is no evidence.
 
     Raises ValueError if the arrays are not of shape [P].
@@ -89,7 +94,9 @@ def rank(
     signed = np.where(seen, np.nan_to_num(deviation.astype(np.float64)), 0.0)
     size = np.maximum(np.abs(signed) - settings.dead_band, 0.0)
     rows = {
-        component.code: np.array([i for i, t in enumerate(tags) if t.component == component.code])
+        component.code: np.array(
+            [i for i, t in enumerate(tags) if t.component == component.code], int
+        )
         for component in topology.components
         if component.reportable
     }
@@ -98,7 +105,16 @@ def rank(
         code: float(np.sort(size[i])[-settings.best_tags :].mean()) if len(i) else 0.0
         for code, i in rows.items()
     }
-    evidence = _mix(_shares(by_cam), _shares(by_size), settings.deviation_weight)
+    by_kind = {
+        code: float(np.nan_to_num(kinds.get(code, 0.0))) if seen[i].any() else 0.0
+        for code, i in rows.items()
+    }
+    weights = (settings.deviation_weight, settings.kind_weight)
+    evidence = _mix(
+        (_shares(by_size), weights[0]),
+        (_shares(by_kind), weights[1]),
+        (_shares(by_cam), 1.0 - sum(weights)),
+    )
     credited = {
         code: own * (1.0 + settings.downstream * sum(
             evidence.get(lower, 0.0) for upper, lower in topology.edges if upper == code
@@ -134,13 +150,16 @@ def _shares_of(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return values / total if total > 0.0 else np.zeros_like(values)
 
 
-def _mix(cam: dict[str, float], size: dict[str, float], weight: float) -> dict[str, float]:
-    """Weighted shares; if one of the two has nothing to say, the other speaks alone."""
-    if not any(cam.values()):
-        weight = 1.0
-    elif not any(size.values()):
-        weight = 0.0
-    return {code: weight * size[code] + (1.0 - weight) * cam[code] for code in cam}
+def _mix(*parts: tuple[dict[str, float], float]) -> dict[str, float]:
+    """Weighted shares; who has nothing to say leaves his weight to the others."""
+    speaking = [(shares, weight) for shares, weight in parts if any(shares.values())]
+    total = sum(weight for _, weight in speaking)
+    if not total:
+        return dict.fromkeys(parts[0][0], 0.0)
+    return {
+        code: sum(weight * shares[code] for shares, weight in speaking) / total
+        for code in parts[0][0]
+    }
 
 
 # The discriminators. d maps a part to the signed deviation of its strongest tag, 0 where it has

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.core.features import FEATURES
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CardError(ValueError):
@@ -45,6 +45,8 @@ class ModelCard:
     slot_steps: int
     """Model steps of batch time per row of the reference table; 0 for a continuous process."""
     states: tuple[StateTensor, ...]
+    kinds: tuple[str, ...]
+    """Component codes the classifier tells apart; one "" if its training data named none."""
     threshold: float
     """Defect probability at the calibrated false-alarm budget."""
     clear_threshold: float
@@ -115,6 +117,7 @@ def to_dict(card: ModelCard) -> dict[str, Any]:
         "step_rows": card.step_rows,
         "slot_steps": card.slot_steps,
         "states": [{"name": state.name, "shape": list(state.shape)} for state in card.states],
+        "kinds": list(card.kinds),
         "threshold": card.threshold,
         "clear_threshold": card.clear_threshold,
         "severity_thresholds": list(card.severity_thresholds),
@@ -150,6 +153,7 @@ def from_dict(raw: object) -> ModelCard:
         "notice": read.text("notice"),
         "simulated": read.flag("simulated"),
         "features": tuple(read.items("features", _word)),
+        "kinds": tuple(read.items("kinds", _word)),
         "row_s": read.number("row_s", 1e-3, 3600.0),
         "step_rows": read.whole("step_rows", 1, 86_400),
         "slot_steps": read.whole("slot_steps", 0, 1_000_000),

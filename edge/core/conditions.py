@@ -248,9 +248,7 @@ def fold(
     details = dict(active) if isinstance(active, Mapping) else dict.fromkeys(active, "")
     timers: dict[Condition, Timer] = {}
     for condition, row in TABLE.items():
-        timer = _next(
-            state.timers.get(condition), row, condition in details, now_s, acknowledge
-        )
+        timer = _next(state.timers.get(condition), row, condition in details, now_s, acknowledge)
         if timer is not None:
             detail = details.get(condition, timer.detail)
             timers[condition] = Timer(
@@ -277,9 +275,7 @@ def fold(
     return Conditions(timers=MappingProxyType(timers)), ne107, alarms, texts
 
 
-def _next(
-    old: Timer | None, row: Row, seen: bool, now_s: float, acknowledge: bool
-) -> Timer | None:
+def _next(old: Timer | None, row: Row, seen: bool, now_s: float, acknowledge: bool) -> Timer | None:
     """The timer one second later; None once nothing is left to remember."""
     if old is None:
         if not seen:

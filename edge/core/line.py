@@ -55,6 +55,8 @@ class LineSetup:
     verdict: VerdictSettings | None
     drift: DriftReference | None
     drift_limit: float
+    kinds: tuple[str, ...] = ()
+    """What the classifier tells apart: component codes, or one ""."""
     model_serial: int = 0
     model_hash: int = 0
     config_hash: int = 0
@@ -81,6 +83,8 @@ class StepResult:
     """float32[P]."""
     pooled: FloatArray
     """float32[D]."""
+    kinds: FloatArray
+    """float32[K], probability of each of `LineSetup.kinds`, given a defect."""
     valid: FloatArray
     """float32[P], good share of each tag in the step."""
     infer_ms: float
@@ -195,7 +199,14 @@ class LineCore:
         probability = finding.verdict.probability or 0.0
         named = finding.verdict.flag or probability >= setup.verdict.clear_threshold
         finding.suspects = (
-            cam.rank(result.cam, result.deviation, setup.tags, setup.topology, valid=result.valid)
+            cam.rank(
+                result.cam,
+                result.deviation,
+                setup.tags,
+                setup.topology,
+                kinds=dict(zip(setup.kinds, result.kinds.tolist())),
+                valid=result.valid,
+            )
             if named
             else ()
         )

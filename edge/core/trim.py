@@ -176,9 +176,7 @@ def propose(figures: Figures, settings: TrimSettings, tau_c_s: float) -> Move | 
     low = max(
         f.feedforward_kg_h * (1.0 - authority), f.in_force_kg_h - settings.max_change_kg_h, 0.0
     )
-    high = min(
-        f.feedforward_kg_h * (1.0 + authority), f.in_force_kg_h + settings.max_change_kg_h
-    )
+    high = min(f.feedforward_kg_h * (1.0 + authority), f.in_force_kg_h + settings.max_change_kg_h)
     if not low <= high:
         return Held(TrimReason.OUTSIDE_AUTHORITY)
     steady = f.feedforward_kg_h * (1.0 + f.demand)
@@ -195,9 +193,7 @@ def propose(figures: Figures, settings: TrimSettings, tau_c_s: float) -> Move | 
         if not abs(wanted - f.in_force_kg_h) >= settings.min_change_kg_h:
             return Held(TrimReason.ON_TARGET)
         at_limit = flow in (low, high)
-        return Held(
-            TrimReason.OUTSIDE_AUTHORITY if at_limit else TrimReason.PREDICTED_PH_HIGH
-        )
+        return Held(TrimReason.OUTSIDE_AUTHORITY if at_limit else TrimReason.PREDICTED_PH_HIGH)
     return Move(
         trim_kg_h=flow - f.base_kg_h,
         lo_kg_h=low - f.base_kg_h,

@@ -110,8 +110,10 @@ class TrimAdvisor:
             applied, since_s = advice.applied
             ramp_s = abs(advice.offer.trim_kg_h) / self.settings.max_change_kg_h * 60.0 + SETTLE_S
             off = abs(applied - advice.offer.trim_kg_h) > APPLIED_TOLERANCE_KG_H
-            if off and advice.changed_s + ramp_s <= now_s <= advice.changed_s + 2.0 * ramp_s and (
-                now_s - since_s >= 3.0
+            if (
+                off
+                and advice.changed_s + ramp_s <= now_s <= advice.changed_s + 2.0 * ramp_s
+                and (now_s - since_s >= 3.0)
             ):
                 return replace(advice, state=TrimState.APPLIED_WITH_CLAMP, changed_s=now_s)
         return advice
@@ -158,9 +160,7 @@ def _offer(
     offer = advice.offer
     if advice.state is TrimState.OFFERED and offer is not None:
         size = abs(offer.base_kg_h + offer.trim_kg_h - figures.in_force_kg_h)
-        changed = abs(
-            offer.base_kg_h + offer.trim_kg_h - figures.base_kg_h - move.trim_kg_h
-        )
+        changed = abs(offer.base_kg_h + offer.trim_kg_h - figures.base_kg_h - move.trim_kg_h)
         inside = move.lo_kg_h <= offer.trim_kg_h <= move.hi_kg_h
         if inside and changed <= max(2.0 * settings.min_change_kg_h, size / 2.0):
             return advice

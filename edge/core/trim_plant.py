@@ -183,9 +183,7 @@ def reagent(
     ammonia = reactor.ammonia_mol_l * AMMONIA_TRUST
     true_ph = float(ph_process(ph, temp_c, settings.ph_reference))
     true_sp = float(ph_process(ph_sp, temp_c, settings.ph_reference))
-    kg_per_mol_l = (
-        reactor.volume_m3 * 1000.0 * NAOH_G_MOL / 1000.0 / settings.naoh_mass_fraction
-    )
+    kg_per_mol_l = reactor.volume_m3 * 1000.0 * NAOH_G_MOL / 1000.0 / settings.naoh_mass_fraction
     e_sp, e_now = np.asarray(
         e_star(np.array([true_sp, true_ph]), ammonia, temp_c), np.float64
     ).tolist()
@@ -212,7 +210,7 @@ def metal_share(schedule: Schedule, batch_min: float, m: Minute) -> float | None
 
 
 def probe_fault(m: Minute, spread_limit: float, pair_limit: float) -> str | None:
-    """"few", "spread" or None: may the median of these probes be believed?
+    """ "few", "spread" or None: may the median of these probes be believed?
 
     Fewer than two good probes, or two that differ by `pair_limit` or more, are "few"; a spread
     above `spread_limit` is "spread".

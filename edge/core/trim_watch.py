@@ -129,8 +129,11 @@ def input_hold(
     watched = {settings.naoh_flow, settings.naoh_flow_sp, settings.naoh_weight, *settings.ph_tags}
     if watched & guard.device_faults:
         return TrimReason.NAOH_DEVICE_FAULT
-    if m.naoh_kg_h is not None and m.naoh_sp_kg_h is not None and m.naoh_sp_kg_h > 0.0 and (
-        abs(m.naoh_kg_h / m.naoh_sp_kg_h - 1.0) > FLOW_OFF_SP
+    if (
+        m.naoh_kg_h is not None
+        and m.naoh_sp_kg_h is not None
+        and m.naoh_sp_kg_h > 0.0
+        and (abs(m.naoh_kg_h / m.naoh_sp_kg_h - 1.0) > FLOW_OFF_SP)
     ):
         return TrimReason.NAOH_FLOW_OFF_SP
     if _weight_mismatch(advice.weights) > WEIGHT_MISMATCH:

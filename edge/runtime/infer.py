@@ -66,6 +66,8 @@ class StepOutputs:
     """[B, N] logit of the adapted classifier."""
     deviation_score: FloatArray
     """[B, N] logit of the label-free deviation head."""
+    kinds: FloatArray
+    """[B, N, K] probability of each of the card's kinds, given that there is a defect."""
 
     @property
     def probability(self) -> FloatArray:
@@ -254,6 +256,11 @@ class Engine:
         except InferenceFailed as error:
             return f"golden self-test failed: {error}"
         compared = 0
+        if outputs.kinds.shape[-1] != len(self.bundle.card.kinds):
+            return (
+                f"the graph tells {outputs.kinds.shape[-1]} kinds of defect apart, the card names "
+                f"{len(self.bundle.card.kinds)}"
+            )
         for name in _OUTPUTS:
             if name not in golden:
                 continue

@@ -391,6 +391,7 @@ def _result(found: StepOutputs, steps: Steps, infer_ms: float) -> StepResult:
         cam=found.cam[0, -1],
         deviation=found.deviation[0, -1],
         pooled=found.pooled[0, -1],
+        kinds=found.kinds[0, -1],
         valid=steps.valid[-1],
         infer_ms=infer_ms,
     )

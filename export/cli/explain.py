@@ -46,9 +46,10 @@ def run(args: argparse.Namespace) -> None:
     line = load_line(args.config, dataset.line.name)
     batches = [b for b in dataset.select("test") if b.level and b.domain in references]
     threshold = document["thresholds"]["threshold"]
+    kinds = document["notes"]["kinds"]
     pairs = []
     for batch in tqdm(batches, desc="locating", unit="batch", disable=None):
-        found = locate(network, [batch], references, recipe, line, threshold)
+        found = locate(network, [batch], references, recipe, line, threshold, kinds)
         pairs += [(batch, one) for one in found]
     print(label(dataset.simulated) + f"{len(pairs)} of {len(batches)} defective batches flagged")
     print(localisation_table([one for _, one in pairs]))

@@ -216,6 +216,7 @@ def _write(
         states=tuple(
             StateTensor(name=state, shape=shape) for state, shape in network.config.states().items()
         ),
+        kinds=tuple(document["notes"]["kinds"]),
         threshold=limits["threshold"],
         clear_threshold=limits["clear_threshold"],
         severity_thresholds=tuple(limits["severity"]),  # type: ignore[arg-type]

@@ -42,9 +42,13 @@ class Judged:
 
 
 def judge(
-    batch: Batch, out: dict[str, FloatArray], line: Line, settings: VerdictSettings
+    batch: Batch,
+    out: dict[str, FloatArray],
+    line: Line,
+    settings: VerdictSettings,
+    kinds: Sequence[str],
 ) -> Judged:
-    """Fold the verdict over one batch's outputs."""
+    """Fold the verdict over one batch's outputs; `kinds` are those of the network."""
     steps = len(batch.severity)
     tags = [row.tag for row in line.tags]
     bad = batch.severity > 0
@@ -70,9 +74,14 @@ def judge(
     if detected is not None and batch.component:
         # The ranking an operator sees when he looks: half an hour after the flag, or at the end.
         look = min(onset + detected + 30, steps - 1)
-        codes = [
-            s.component for s in rank(out["cam"][look], out["deviation"][look], tags, line.topology)
-        ]
+        suspects = rank(
+            out["cam"][look],
+            out["deviation"][look],
+            tags,
+            line.topology,
+            kinds=dict(zip(kinds, out["kinds"][look].tolist())),
+        )
+        codes = [s.component for s in suspects]
         hit = (codes[:1] == [batch.component], batch.component in codes[:3])
     return Judged(
         fault=batch.fault,

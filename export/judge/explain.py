@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from edge.config.types import Line
-from edge.core.cam import rank
+from edge.core.cam import RankSettings, rank
 from export.data.dataset import Batch, FloatArray
 from export.faults import ExportError
 from export.judge.evaluate import spearman
@@ -48,6 +48,15 @@ class Located:
     """float32[N, P] up to the look."""
 
 
+RANKINGS = {
+    "CAM": RankSettings(deviation_weight=0.0, kind_weight=0.0),
+    "deviation": RankSettings(deviation_weight=1.0, kind_weight=0.0),
+    "class": RankSettings(deviation_weight=0.0, kind_weight=1.0),
+    "shown": RankSettings(),
+}
+"""Each source of evidence by itself, and the mix the appliance shows."""
+
+
 def locate(
     network: Network,
     batches: Sequence[Batch],
@@ -55,8 +64,9 @@ def locate(
     recipe: Recipe,
     line: Line,
     threshold: float,
+    kinds: Sequence[str],
 ) -> list[Located]:
-    """Flagged batches with a known component, located in three ways."""
+    """Flagged batches with a known component, located in the ways of RANKINGS."""
     tags = [row.tag for row in line.tags]
     limit = float(np.log(threshold / (1.0 - threshold)))
     found = []
@@ -66,13 +76,11 @@ def locate(
             continue
         step = min(int(over[0]) + LOOK_STEPS, len(batch.severity) - 1)
         cam, deviation = out["cam"][step], out["deviation"][step]
-        nothing = np.zeros_like(cam)
+        named = dict(zip(kinds, out["kinds"][step].tolist()))
         hits = {}
-        rankings = {
-            "CAM": (cam, nothing), "deviation": (nothing, deviation), "both": (cam, deviation),
-        }  # fmt: skip
-        for name, pair in rankings.items():
-            codes = [s.component for s in rank(*pair, tags, line.topology)]
+        for name, settings in RANKINGS.items():
+            suspects = rank(cam, deviation, tags, line.topology, kinds=named, settings=settings)
+            codes = [s.component for s in suspects]
             hits[name] = (codes[:1] == [batch.component], batch.component in codes[:3])
         found.append(
             Located(fault=batch.fault, level=batch.level, step=step, hits=hits,
@@ -83,7 +91,7 @@ def locate(
 
 def localisation_table(found: Sequence[Located]) -> str:
     """Top-1 and top-3 by severity and ranking, as text."""
-    names = ("CAM", "deviation", "both")
+    names = tuple(RANKINGS)
     lines = [
         f"{'severity':<10}{'flagged':>8}" + "".join(f"{n + ' 1':>14}{n + ' 3':>14}" for n in names)
     ]

@@ -45,7 +45,13 @@ def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, 
     runs = [_with_lead_in(b, dataset) for b in batches]
     outs = score(network, [run for run, _ in runs], references, recipe)
     judged = [
-        ev.judge(batch, {k: v[lead:] for k, v in out.items()}, line, settings)
+        ev.judge(
+            batch,
+            {k: v[lead:] for k, v in out.items()},
+            line,
+            settings,
+            document["notes"]["kinds"],
+        )
         for batch, (_, lead), out in zip(batches, runs, outs)
     ]
     step_minutes = dataset.line.row_s * dataset.line.step_rows / 60.0

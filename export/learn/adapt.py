@@ -1,13 +1,16 @@
 """A trained model for a repaired or new line: what can be learnt anew with few labels, or none.
 
 none   the line's own reference, the spreads of evidence and deviation, thresholds and drift, all
-       from its normal batches. The relations and the trained part stay.
+       from its normal batches. The relations, the trained part and its calibration stay; no label
+       of a defect is looked at.
 few    the same, then the heads are trained on the line's labelled batches, the encoder stays; kept
-       only if it ranks held-out batches of the line better.
+       only if it ranks batches of the line better that it was not trained on.
 all    everything is trained on, at a tenth of the rate; kept on the same condition.
 
 The gate is the point: with a handful of labels a training can only too easily forget what the
-source knew, and a model that is worse than before must not leave this house.
+source knew, and a model that is worse than before must not leave this house. It judges on the
+held-out batches of the line; where those hold one class only, half of the labelled batches trains
+and the other half judges, both ways round.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -44,6 +48,8 @@ HEADS = ("head", "severity_head", "gru_head.weight", "bias", "severity_gaps")
 MANY = 30
 """Defective batches from which on everything may be trained."""
 SLOWER = 0.1
+MARGIN = 0.01
+"""AUC by which a training must gain before it is kept: less is chance."""
 
 
 class AdaptError(ExportError):
@@ -88,17 +94,13 @@ def adapt(
     fit_deviation(base, own, held, known_references, recipe, keep_map=True)
     said = ["own reference, spreads and thresholds"]
     if labels != "none":
-        tuned = _tuned(base, dataset, domain, known_references, recipe, kinds, labels, quiet)
-        judged = dataset.select("calibrate", domain=domain) or labelled
-        before, after = (_auc(n, judged, known_references, recipe) for n in (base, tuned))
-        keep = after > before
-        said.append(
-            f"training on {len(labelled)} labelled batches {'kept' if keep else 'dropped'}: AUC on "
-            f"held-out batches {before:.3f} without, {after:.3f} with"
-        )
-        base = tuned if keep else base
+        terms = _Terms(known_references, recipe, kinds, labels, quiet)
+        some = dataset.select("train", domain=domain)
+        tuned, verdict = _gated(base, some, dataset.select("calibrate", domain=domain), terms)
+        said.append(f"training on {len(labelled)} labelled batches {verdict}")
+        base = tuned or base
     judged = dataset.select("calibrate", domain=domain)
-    if any(b.level for b in judged):
+    if labels != "none" and any(b.level for b in judged):
         said.append(fit_fusion(base, judged, known_references, recipe))
     thresholds, drift = fit_thresholds(base, judged or own, known_references, recipe)
     return Trained(
@@ -132,43 +134,83 @@ def _reference(
     )
 
 
-def _tuned(
-    base: Network,
-    dataset: Dataset,
-    domain: str,
-    references: dict[str, Reference],
-    recipe: Recipe,
-    kinds: Sequence[str],
-    labels: Labels,
-    quiet: bool,
-) -> Network:
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What every training of one adaptation has in common."""
+
+    references: dict[str, Reference]
+    recipe: Recipe
+    kinds: Sequence[str]
+    labels: Labels
+    quiet: bool
+
+
+def _gated(
+    base: Network, batches: Sequence[Batch], held: Sequence[Batch], terms: _Terms
+) -> tuple[Network | None, str]:
+    """(the network trained on `batches` if that helps, why)."""
+    if _both_classes(held):
+        tuned = _tuned(base, batches, terms)
+        pairs = [(_auc(base, held, terms), _auc(tuned, held, terms))]
+    else:
+        halves = _halves(batches)
+        if not all(_both_classes(half) for half in halves):
+            return None, "dropped: too few to train on one half and judge on the other"
+        pairs = [
+            (_auc(base, judged, terms), _auc(_tuned(base, some, terms), judged, terms))
+            for some, judged in (halves, halves[::-1])
+        ]
+    before, after = np.mean(pairs, axis=0)
+    keep = after > before + MARGIN
+    verdict = "kept" if keep else f"dropped (it must gain {MARGIN:g})"
+    text = f"{verdict}: AUC on held-out batches {before:.3f} without, {after:.3f} with"
+    if not keep:
+        return None, text
+    return (tuned if _both_classes(held) else _tuned(base, batches, terms)), text
+
+
+def _both_classes(batches: Sequence[Batch]) -> bool:
+    return len({b.level > 0 for b in batches}) == 2
+
+
+def _halves(batches: Sequence[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """Normal and defective batches dealt out in turn, a group never to both sides."""
+    sides: tuple[list[Batch], list[Batch]] = ([], [])
+    dealt: dict[str, int] = {}
+    counts = [0, 0]
+    for batch in batches:
+        bad = int(batch.level > 0)
+        if batch.group not in dealt:
+            dealt[batch.group] = counts[bad] % 2
+            counts[bad] += 1
+        sides[dealt[batch.group]].append(batch)
+    return sides
+
+
+def _tuned(base: Network, batches: Sequence[Batch], terms: _Terms) -> Network:
+    """A copy of `base`, trained on `batches`."""
+    everything = terms.labels == "all"
     tuned = copy.deepcopy(base)
     for name, parameter in tuned.named_parameters():
-        parameter.requires_grad_(labels == "all" or name in HEADS)
-    rate = recipe.training.learning_rate * (SLOWER if labels == "all" else 3 * SLOWER)
+        parameter.requires_grad_(everything or name in HEADS)
+    training = terms.recipe.training
     short = dataclasses.replace(
-        recipe,
+        terms.recipe,
         training=dataclasses.replace(
-            recipe.training,
-            learning_rate=rate,
-            iterations=max(1, recipe.training.iterations // 4),
+            training,
+            learning_rate=training.learning_rate * (SLOWER if everything else 3 * SLOWER),
+            iterations=max(1, training.iterations // 4),
             target_share=1.0,
         ),
     )
-    some = dataset.select("train", domain=domain)
-    crops = make_crops(tuned, some, kinds, references, short, quiet)
-    fit_classifier(tuned, crops, short, quiet)
+    crops = make_crops(tuned, batches, terms.kinds, terms.references, short, terms.quiet)
+    fit_classifier(tuned, crops, short, terms.quiet)
     return tuned.eval()
 
 
 @torch.no_grad()
-def _auc(
-    network: Network,
-    batches: Sequence[Batch],
-    references: dict[str, Reference],
-    recipe: Recipe,
-) -> float:
-    outs = score(network, batches, references, recipe)
-    peaks = np.array([held_logit(o["classifier"], recipe.persist_steps).max() for o in outs])
-    value = auc(np.array([b.level > 0 for b in batches]), peaks)
-    return 0.0 if np.isnan(value) else value
+def _auc(network: Network, batches: Sequence[Batch], terms: _Terms) -> float:
+    outs = score(network, batches, terms.references, terms.recipe)
+    persist = terms.recipe.persist_steps
+    peaks = np.array([held_logit(o["classifier"], persist).max() for o in outs])
+    return auc(np.array([b.level > 0 for b in batches]), peaks)

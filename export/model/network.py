@@ -19,7 +19,7 @@ What happens, in order:
    score for normal operation and one for each kind of defect (component). The logit is
    log sum exp(kinds) - normal = sum over tags of cam + what no tag is answerable for, exactly:
    cam weighs each tag's part of each kind with the probability of that kind.
-5. Both heads are combined by three calibrated numbers.
+5. Both heads are combined by three calibrated numbers. Beside them: which kind it would be.
 
 All pooling is an exponential average with a fixed time constant, not a cumulative mean: a process
 that never ends must be able to recover after a repair.
@@ -34,7 +34,9 @@ from torch import Tensor, nn
 
 from export.model.evidence import JUMP, MEAN, QUANTITIES, STD, Evidence, ema, news
 
-OUTPUTS = ("logit", "severity", "cam", "deviation", "pooled", "classifier", "deviation_score")
+OUTPUTS = (
+    "logit", "severity", "cam", "deviation", "pooled", "classifier", "deviation_score", "kinds",
+)  # fmt: skip
 CLIP = 12.0
 
 
@@ -203,6 +205,7 @@ class Network(nn.Module):
             pooled,
             classifier,
             deviation_logit,
+            torch.softmax(scores[..., 1:], dim=-1),
             *next_states,
             smooth_next,
             slow_next,

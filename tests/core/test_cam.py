@@ -63,6 +63,23 @@ def test_either_alone_is_enough() -> None:
     assert rank(vector(PI_103=-1.0), vector(FI_105=0.9), TAGS, PLANT) == ()
 
 
+def test_the_classifier_s_answer_decides_between_neighbours() -> None:
+    """A cracked core pipe shows most in the premixer behind it; the classifier has learnt that."""
+    cam, deviation = vector(FI_105=2.0, PI_101=0.5), vector(FI_105=6.0, PI_101=-1.5)
+    assert rank(cam, deviation, TAGS, PLANT)[0].component == "C05"
+    named = rank(cam, deviation, TAGS, PLANT, kinds={"C01": 0.95, "C05": 0.05},
+                 settings=RankSettings(deviation_weight=0.2, kind_weight=0.5))  # fmt: skip
+    assert [s.component for s in named[:2]] == ["C01", "C05"]
+    assert sum(s.score for s in named) == pytest.approx(1.0)
+
+
+def test_the_classifier_names_nobody_it_cannot_see() -> None:
+    valid = np.array([0.0 if t.component == "C03" else 1.0 for t in TAGS])
+    kinds = {"C03": 0.9, "C12": 0.05, "": 0.05}
+    assert rank(vector(), vector(), TAGS, PLANT, kinds=kinds, valid=valid) == ()
+    assert rank(vector(), vector(), TAGS, PLANT, kinds=kinds)[0].component == "C03"
+
+
 def test_downstream_disturbance_speaks_for_the_component_above_it() -> None:
     # Core leak: premixer flow short by as much as the pressure in the core pipe; nearly a tie.
     cam, deviation = vector(), vector(PI_101=-5.0, FI_105=-5.0)

@@ -15,7 +15,7 @@ TAGS = (("A", "bar"), ("B", "kg/h"), ("C", "pH"))
 
 def card(**changes: Any) -> ModelCard:
     values: dict[str, Any] = {
-        "format": 1,
+        "format": 2,
         "name": "test",
         "serial": 3,
         "notice": "trained on simulated data, not for production",
@@ -26,6 +26,7 @@ def card(**changes: Any) -> ModelCard:
         "step_rows": 60,
         "slot_steps": 3,
         "states": (StateTensor(name="gru", shape=(4,)),),
+        "kinds": ("C01", "C03"),
         "threshold": 0.8,
         "clear_threshold": 0.6,
         "severity_thresholds": (0.5, 0.5, 0.5),
@@ -68,7 +69,7 @@ def test_a_wrong_field_is_named_with_what_is_permitted(key: str, value: Any, say
 
 def test_all_missing_fields_are_listed_at_once() -> None:
     with pytest.raises(CardError) as caught:
-        from_dict({"format": 1})
+        from_dict({"format": 2})
     text = str(caught.value)
     assert all(key in text for key in ("name", "tags", "threshold", "files", "row_s"))
 
@@ -80,7 +81,7 @@ def test_what_is_not_an_object_is_refused(raw: object) -> None:
 
 
 def test_another_format_is_not_read_further() -> None:
-    with pytest.raises(CardError, match="format 2 is not supported"):
+    with pytest.raises(CardError, match="format 3 is not supported"):
         from_dict({**to_dict(card()), "format": 2})
 
 

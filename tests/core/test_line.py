@@ -43,6 +43,7 @@ ALARMED = StepResult(
     cam=np.array([0.8, 0.1], np.float32),
     deviation=np.array([4.0, 0.2], np.float32),
     pooled=np.array([1.0, 2.0], np.float32),
+    kinds=np.ones(1, np.float32),
     valid=np.ones(2, np.float32),
     infer_ms=1.0,
 )
@@ -178,8 +179,11 @@ def test_acknowledge_acts_when_it_rises_and_never_while_it_stays() -> None:
         core._trim_due = False
         core.decide(
             Surroundings(
-                now_s=float(second), plc=None if level is None else heard, seen={},
-                buffer_fill=0.0, model_loaded=True,
+                now_s=float(second),
+                plc=None if level is None else heard,
+                seen={},
+                buffer_fill=0.0,
+                model_loaded=True,
             )
         )
         seen.append(core.desk.advice.acknowledged)

@@ -218,8 +218,9 @@ def test_block_r_round_trip() -> None:
     )  # fmt: skip
     got = decode_block_r(encode_block_r(plc))
     assert got.trim_applied_kg_h == pytest.approx(-3.4)
-    assert {n: getattr(got, n) for n in PlcState.__dataclass_fields__ if n != "trim_applied_kg_h"} \
-        == {n: getattr(plc, n) for n in PlcState.__dataclass_fields__ if n != "trim_applied_kg_h"}
+    assert {
+        n: getattr(got, n) for n in PlcState.__dataclass_fields__ if n != "trim_applied_kg_h"
+    } == {n: getattr(plc, n) for n in PlcState.__dataclass_fields__ if n != "trim_applied_kg_h"}
 
 
 @given(st.lists(st.integers(0, 0xFFFF), min_size=16, max_size=16))

@@ -24,8 +24,7 @@ ROW = "1,0,60,900,100,270,43,11.2,48,500,0.9,0.07,0.03"
 
 def mean(schedule: Schedule, name: str) -> float:
     return (
-        sum(getattr(s, name) * (s.end_min - s.start_min) for s in schedule.steps)
-        / schedule.end_min
+        sum(getattr(s, name) * (s.end_min - s.start_min) for s in schedule.steps) / schedule.end_min
     )
 
 

@@ -56,9 +56,7 @@ def run(scenario: Scenario, minutes: int, accept_s: float) -> Run:
             rows.append([*second.values, *(second.context[name] for name in context)])
             out.ph.append(second.ph_true)
             seq = next_seq(seq)
-            words = encode_block_w(
-                shown(Decision(status=Status.RUNNING), out.advice, now_s), seq
-            )
+            words = encode_block_w(shown(Decision(status=Status.RUNNING), out.advice, now_s), seq)
             offer = decode_block_w(words).decision
             assert offer.trim_lo_kg_h <= offer.trim_kg_h <= offer.trim_hi_kg_h or (
                 not offer.status & Status.TRIM_OFFERED

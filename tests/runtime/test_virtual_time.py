@@ -128,9 +128,7 @@ def test_time_can_be_held_for_a_thread_the_loop_does_not_know(virtual: Virtual) 
         assert isinstance(loop, VirtualTimeLoop)
         heard = loop.create_future()
         with loop.hold_time():
-            threading.Timer(
-                0.05, lambda: loop.call_soon_threadsafe(heard.set_result, None)
-            ).start()
+            threading.Timer(0.05, lambda: loop.call_soon_threadsafe(heard.set_result, None)).start()
             async with asyncio.timeout(0.01):
                 await heard
         return loop.time()

@@ -120,9 +120,7 @@ def test_a_bundle_that_must_not_run(
     virtual(main())
 
 
-async def no_output_but_a_heartbeat(
-    rig: Rig, condition: Condition, words: tuple[str, ...]
-) -> None:
+async def no_output_but_a_heartbeat(rig: Rig, condition: Condition, words: tuple[str, ...]) -> None:
     seq = rig.block().seq
     await rig.run(5)
     block = rig.block()

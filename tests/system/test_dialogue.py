@@ -128,9 +128,7 @@ def test_a_plc_program_in_stop_withdraws_the_suggestion(
 
 async def scribble(port: int) -> None:
     """A second writer on SEVERITY, forty times at the very moment the appliance publishes."""
-    client = AsyncModbusTcpClient(
-        "127.0.0.1", port=port, timeout=0.4, retries=0, reconnect_delay=0
-    )
+    client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=0.4, retries=0, reconnect_delay=0)
     assert await client.connect()
     loop = asyncio.get_running_loop()
     try:

@@ -99,12 +99,8 @@ def test_the_live_verdict_equals_the_rows_of_the_ring_scored_offline(
                 live.append(probability)
             ring = rig.runner.ring.ring
             values, quality = ring.block(1, 300)
-            features, valid = batch_features(
-                values.reshape(5, 60, -1), quality.reshape(5, 60, -1)
-            )
-            found, _ = engine.run_blocks(
-                engine.initial_state(), features, valid, int(START_MIN)
-            )
+            features, valid = batch_features(values.reshape(5, 60, -1), quality.reshape(5, 60, -1))
+            found, _ = engine.run_blocks(engine.initial_state(), features, valid, int(START_MIN))
             offline = [sigmoid(float(logit)) for logit in found.logit[0]]
             assert live == pytest.approx(offline, abs=LIMIT)
             in_block_w = rig.block().decision.probability

@@ -101,9 +101,7 @@ def test_too_few_good_tags_give_no_verdict_until_they_are_back(
 
             for name in names:
                 rig.twin.release(name)
-            await rig.until(
-                lambda: Status.OUTPUT_VALID in rig.block().decision.status, 2 * 60 + 5
-            )
+            await rig.until(lambda: Status.OUTPUT_VALID in rig.block().decision.status, 2 * 60 + 5)
             await rig.run(35)
             assert rig.raised() == {Condition.SIMULATION}
 

@@ -65,6 +65,34 @@ def test_the_source_model_is_left_as_it_was(source: Trained, toy: Dataset) -> No
     assert list(source.references) == ["source"]
 
 
+def test_without_labels_no_defective_batch_is_looked_at(source: Trained, toy: Dataset) -> None:
+    arguments = (source.network, source.references, source.recipe, source.notes["kinds"])
+    normal = dataclasses.replace(toy, batches=tuple(b for b in toy.batches if b.level == 0))
+    with_bad = adapt(*arguments, toy, "target", quiet=True)
+    without = adapt(*arguments, normal, "target", quiet=True)
+    for (name, a), b in zip(
+        with_bad.network.state_dict().items(), without.network.state_dict().values(), strict=True
+    ):
+        assert torch.equal(a, b), name
+    assert with_bad.thresholds.threshold == without.thresholds.threshold
+
+
+def test_without_held_out_defects_one_half_judges_the_other(source: Trained, toy: Dataset) -> None:
+    arguments = (source.network, source.references, source.recipe, source.notes["kinds"])
+    blind = dataclasses.replace(
+        toy, batches=tuple(b for b in toy.batches if b.split == "train" or b.level == 0)
+    )
+    done = adapt(*arguments, blind, "target", "few", quiet=True)
+    assert "AUC on held-out batches" in done.notes["adapted"][1]
+    defects = [b for b in blind.batches if b.level and b.domain == "target"]
+    single = dataclasses.replace(
+        blind,
+        batches=(*(b for b in blind.batches if b.level == 0 or b.domain == "source"), defects[0]),
+    )
+    done = adapt(*arguments, single, "target", "few", quiet=True)
+    assert "too few to train on one half" in done.notes["adapted"][1]
+
+
 def test_what_is_missing_is_named(source: Trained, toy: Dataset) -> None:
     arguments = (source.network, source.references, source.recipe, source.notes["kinds"])
     bad = dataclasses.replace(
