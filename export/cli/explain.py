@@ -21,6 +21,7 @@ def add(sub: Commands) -> None:
     add_data(p)
     p.add_argument("--config", type=Path, default=Path("firmware_config"))
     p.add_argument("--sample", type=int, default=12, help="batches for integrated gradients")
+    p.add_argument("--limit", type=int, help="at most so many defective batches, evenly picked")
     p.add_argument("--pictures", type=int, default=3, help="heat maps to draw")
     p.add_argument("--out", type=Path, help="folder for heat maps; none are drawn without it")
 
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> None:
     network = load_weights(args.trained / "weights.pt")
     line = load_line(args.config, dataset.line.name)
     batches = [b for b in dataset.select("test") if b.level and b.domain in references]
+    if args.limit is not None and 0 < args.limit < len(batches):
+        batches = [batches[k * len(batches) // args.limit] for k in range(args.limit)]
     threshold = document["thresholds"]["threshold"]
     kinds = document["notes"]["kinds"]
     pairs = []

@@ -17,7 +17,7 @@ from edge.core.cam import rank
 from edge.core.verdict import StepScore, Verdict, VerdictSettings, fold
 from export.data.dataset import Batch, FloatArray
 from export.judge.calibration import Share, calibration_error
-from export.model.fit import held_logit
+from export.model.fit import WARM_STEPS, held_logit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,10 @@ class Judged:
     """True component first, among the first three; None if not flagged or not known."""
     flags: np.ndarray
     """bool[N], the flag after each step."""
+    probability: np.ndarray
+    """float32[N], defect probability after each step."""
+    bad: np.ndarray
+    """bool[N], whether the step was defective."""
 
 
 def judge(
@@ -92,18 +96,21 @@ def judge(
         said=said,
         hit=hit,
         flags=flags,
+        probability=_sigmoid(out["logit"]),
+        bad=bad,
     )
 
 
 def summary(judged: Sequence[Judged]) -> dict[str, Any]:
-    """Figures over all judged batches."""
+    """Figures over all judged batches; the calibration error is that of single steps."""
     level = np.array([j.level for j in judged])
     score = np.array([j.score for j in judged])
     flagged = np.array([j.detected is not None if j.level else j.early for j in judged])
     normal, defective = level == 0, level > 0
     hits = [j.hit for j in judged if j.hit is not None]
     false = int(sum(j.early for j in judged))
-    probability = 1.0 / (1.0 + np.exp(-np.clip(score, -60.0, 60.0)))
+    probability = np.concatenate([j.probability[WARM_STEPS:] for j in judged])
+    truth = np.concatenate([j.bad[WARM_STEPS:] for j in judged])
     return {
         "batches": len(judged),
         "normal": int(normal.sum()),
@@ -114,7 +121,7 @@ def summary(judged: Sequence[Judged]) -> dict[str, Any]:
             for k in (1, 2, 3)
             if (level == k).any()
         },
-        "calibration_error": _round(calibration_error(probability, defective)),
+        "calibration_error": _round(calibration_error(probability, truth)),
         "auc": _round(auc(defective, score)),
         "balanced_accuracy": _round(
             0.5 * (_mean(flagged[defective]) + 1.0 - _mean(flagged[normal]))
@@ -243,6 +250,10 @@ def _ranks(values: np.ndarray) -> np.ndarray:
 
 def _said(judged: Judged) -> int:
     return judged.said if judged.level else int(judged.early)
+
+
+def _sigmoid(logit: np.ndarray) -> np.ndarray:
+    return (1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))).astype(np.float32)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -40,6 +40,8 @@ class Located:
     """Where one flagged batch was located, per ranking: (first, among three)."""
 
     fault: str
+    component: str
+    """Truly at fault."""
     level: int
     step: int
     """Model step of the look."""
@@ -83,22 +85,30 @@ def locate(
             codes = [s.component for s in suspects]
             hits[name] = (codes[:1] == [batch.component], batch.component in codes[:3])
         found.append(
-            Located(fault=batch.fault, level=batch.level, step=step, hits=hits,
-                    cam=out["cam"][: step + 1])
-        )  # fmt: skip
+            Located(
+                fault=batch.fault,
+                component=batch.component,
+                level=batch.level,
+                step=step,
+                hits=hits,
+                cam=out["cam"][: step + 1],
+            )
+        )
     return found
 
 
 def localisation_table(found: Sequence[Located]) -> str:
-    """Top-1 and top-3 by severity and ranking, as text."""
-    names = tuple(RANKINGS)
-    lines = [
-        f"{'severity':<10}{'flagged':>8}" + "".join(f"{n + ' 1':>14}{n + ' 3':>14}" for n in names)
+    """Hits among the first and the first three, by severity and, at D-1, by fault; as text."""
+    head = "".join(f"{name + ' 1':>13}{name + ' 3':>13}" for name in RANKINGS)
+    lines = [f"{'':<12}{'flagged':>8}{head}"]
+    groups = [(f"severity {k}", [f for f in found if f.level == k]) for k in (3, 2, 1)]
+    groups += [
+        (f"{name} at D-1", [f for f in found if f.fault == name and f.level == 3])
+        for name in sorted({f.fault for f in found if f.fault and f.level == 3})
     ]
-    for level in (3, 2, 1):
-        some = [f for f in found if f.level == level]
-        cells = "".join(f"{sum(f.hits[n][k] for f in some):>14}" for n in names for k in (0, 1))
-        lines.append(f"{level:<10}{len(some):>8}{cells}")
+    for name, some in groups:
+        cells = "".join(f"{sum(f.hits[n][k] for f in some):>13}" for n in RANKINGS for k in (0, 1))
+        lines.append(f"{name:<12}{len(some):>8}{cells}")
     return "\n".join(lines)
 
 
@@ -154,6 +164,14 @@ def heat_map(found: Located, line: Line, title: str) -> object:
     axis.set_yticks(range(len(order)), [line.tags[k].tag.name for k in order], fontsize=6)
     for border in [k for k in range(1, len(codes)) if codes[k] != codes[k - 1]]:
         axis.axhline(border - 0.5, color="0.6", lw=0.5)
+    own = [k for k, code in enumerate(codes) if code == found.component]
+    if own:
+        # Outlined and named, not only coloured.
+        last = picture.shape[1] - 0.5
+        axis.plot([-0.5, last, last, -0.5, -0.5],
+                  [own[0] - 0.5, own[0] - 0.5, own[-1] + 0.5, own[-1] + 0.5, own[0] - 0.5],
+                  color="black", lw=1.5, clip_on=False)  # fmt: skip
+        axis.annotate(found.component, (0.01 * last, own[0]), va="top", fontweight="bold")
     axis.set_xlabel("model step of the batch")
     axis.set_title(title, fontsize=10)
     figure.colorbar(image, label="share in the logit (class activation map)")

@@ -58,12 +58,34 @@ def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, 
     if dataset.line.schedule_steps:
         figures = ev.summary(judged)
         figures["by_fault"] = ev.by_fault(judged)
+        figures["budget"] = _budget(document, figures["false_alarms"])
         text = ev.table(judged, dataset.simulated, step_minutes)
+        text += "\n" + figures["budget"]["said"]
     else:
         text, figures = ev.rows_table(batches, judged)
         text = "Recorded data: thresholds from the training part only\n" + text
     figures["simulated"] = dataset.simulated
     return text, figures
+
+
+def _budget(document: dict[str, Any], false: dict[str, Any]) -> dict[str, Any]:
+    """Whether the false-alarm budget is honoured, in numbers and in words."""
+    allowed = document["recipe"]["false_alarms"]
+    normals = document["notes"].get("threshold_from_normals", 0)
+    share = Share(false["k"], false["n"])
+    low = share.interval[0]
+    verdict = (
+        "kept" if share.n and share.k <= allowed * share.n
+        else "exceeded" if low > allowed
+        else "not kept here, but within chance"
+    )  # fmt: skip
+    return {
+        "allowed": allowed,
+        "from_normals": normals,
+        "verdict": verdict,
+        "said": f"false-alarm budget 1 in {1 / allowed:.0f} normal batches, threshold from "
+        f"{normals} held-out ones: {verdict}",
+    }
 
 
 def compare_folders(before: Path, after: Path, dataset: Dataset, config: Path, domain: str) -> str:

@@ -69,7 +69,7 @@ def test_a_wrong_field_is_named_with_what_is_permitted(key: str, value: Any, say
 
 def test_all_missing_fields_are_listed_at_once() -> None:
     with pytest.raises(CardError) as caught:
-        from_dict({"format": 2})
+        from_dict({"format": 3})
     text = str(caught.value)
     assert all(key in text for key in ("name", "tags", "threshold", "files", "row_s"))
 
@@ -82,7 +82,7 @@ def test_what_is_not_an_object_is_refused(raw: object) -> None:
 
 def test_another_format_is_not_read_further() -> None:
     with pytest.raises(CardError, match="format 3 is not supported"):
-        from_dict({**to_dict(card()), "format": 2})
+        from_dict({**to_dict(card()), "format": 3})
 
 
 def test_a_line_that_fits_has_no_mismatch() -> None:

@@ -41,7 +41,8 @@ def test_the_faulty_component_is_located_in_every_way(
     assert np.mean([f.hits["shown"][0] for f in found]) >= 0.75
     assert all(f.hits["deviation"][1] >= f.hits["deviation"][0] for f in found)
     table = localisation_table(found)
-    assert table.count("\n") == 3
+    assert [row.split()[0] for row in table.splitlines()[1:4]] == ["severity"] * 3
+    assert any(row.split()[1:3] == ["at", "D-1"] for row in table.splitlines()[4:])
     assert "deviation 3" in table
     figure: Any = heat_map(found[0], line, "F (simulated)")
     assert figure.axes[0].get_title() == "F (simulated)"
