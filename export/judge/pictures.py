@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.float64]
 FAILURES = 951_605.0 + 637_660.0
 """$ a year for 30 failed batches."""
 BATCHES_A_YEAR = 400
-"""18 h batches of one reactor in a year, a few days for maintenance taken off."""
+"""18 h batches of one reactor in the 300 days of a year that it runs."""
 STOP = 500.0
 """$ for an inspection after a false alarm: our assumption, said in the picture."""
 SIMULATED = "simulated"
@@ -72,11 +72,14 @@ def roc(methods: Sequence[Judged], title: str) -> Figure:
     return figure
 
 
-def severity(one: Judged, title: str) -> Figure:
-    """Probability by true severity (paper, Fig. 5F): the logistic of score minus threshold."""
+def severity(one: Judged, title: str, days: bool = True) -> Figure:
+    """Probability by true severity (paper, Fig. 5F): the logistic of score minus threshold.
+
+    `days`: the levels are days before the failure.
+    """
     figure, axis = _axes(title)
     chance = 1.0 / (1.0 + np.exp(-np.clip(one.score - one.threshold, -30, 30)))
-    names = ("normal", "D-3", "D-2", "D-1")
+    names = ("normal", *(("D-3", "D-2", "D-1") if days else ("level 1", "level 2", "level 3")))
     some = [(k, chance[one.level == k]) for k in range(4) if (one.level == k).any()]
     axis.boxplot([c for _, c in some], widths=0.5, showfliers=False)
     for place, (k, c) in enumerate(some, start=1):
@@ -173,6 +176,8 @@ PANELS = {
     ),
 }
 """What the model card shows."""
+DAYS = ("twin",)
+"""Sets whose levels are days before the failure."""
 
 
 def draw_stored(out: Path, folder: Path) -> list[Path]:
@@ -183,10 +188,12 @@ def draw_stored(out: Path, folder: Path) -> list[Path]:
     written = []
     for name, (task, shown) in PANELS.items():
         judged = {}
+        mark = ""
         for row in rows:
             path = scores_path(out, row_key(row))
             if row["set"] != name or row["task"] != task or row["seed"] != 1 or not path.is_file():
                 continue
+            mark = f" ({SIMULATED})" if row["simulated"] and SIMULATED not in task else ""
             with np.load(path, allow_pickle=False) as stored:
                 judged[row["method"]] = Judged(
                     name=row["method"],
@@ -196,8 +203,7 @@ def draw_stored(out: Path, folder: Path) -> list[Path]:
                     seconds=float(row["figures"].get("predict_one_ms") or 0.0) / 1000.0,
                     history=json.loads(str(stored["history"])),
                 )
-        title = task if SIMULATED in task or name != "twin" else f"{task} ({SIMULATED})"
-        written += write_panels(list(judged.values()), folder, name, title, shown)
+        written += write_panels(list(judged.values()), folder, name, task + mark, shown)
     return written
 
 
@@ -211,7 +217,7 @@ def write_panels(
         return []
     panels: dict[str, Figure] = {
         "roc": roc(some, title),
-        "severity": severity(some[0], f"{title}: {some[0].name}"),
+        "severity": severity(some[0], f"{title}: {some[0].name}", days=name in DAYS),
         "confusion": confusion(some[:3], title),
         "speed": speed(methods, title),
     }
