@@ -21,9 +21,11 @@ import numpy as np
 import torch
 
 from export.data.dataset import Batch, Dataset
+from export.data.ondisk import Shelf
 from export.faults import ExportError
 from export.judge.evaluate import auc
 from export.learn.crops import make_crops
+from export.learn.device import repeatable
 from export.learn.recipe import Recipe
 from export.learn.train import Trained, fit_classifier
 from export.model.fit import (
@@ -59,8 +61,11 @@ def adapt(
     domain: str,
     labels: Labels = "none",
     quiet: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Trained:
     """Adapt to `domain` of `dataset`; `network` and `references` are the source's and stay as is.
+
+    Computed on `device`; the adapted model is on the CPU.
 
     Raises:
         AdaptError: no normal batch to learn the line's own normal from, or no label where labels
@@ -81,7 +86,8 @@ def adapt(
             f"are {len(labelled)}; use --labels {'few' if labelled else 'none'}"
         )
     recipe = dataclasses.replace(recipe, target_domain=domain)
-    base = copy.deepcopy(network).eval()
+    repeatable(torch.device(device))
+    base = copy.deepcopy(network).eval().to(device)
     known_references = {**references, domain: _reference(own, references, recipe, dataset)}
     held = normals(dataset, domain, "calibrate")
     fit_spreads(base, [*own, *held], known_references, recipe)
@@ -102,7 +108,7 @@ def adapt(
         said.append(fit_fusion(base, judged, known_references, recipe))
     thresholds, drift = fit_thresholds(base, judged or own, known_references, recipe)
     return Trained(
-        network=base,
+        network=base.cpu(),
         references=known_references,
         thresholds=thresholds,
         drift=drift,
@@ -156,8 +162,9 @@ def _tuned(
         ),
     )
     some = dataset.select("train", domain=domain)
-    crops = make_crops(tuned, some, kinds, references, short, quiet)
-    fit_classifier(tuned, crops, short, quiet)
+    with Shelf() as shelf:
+        crops = make_crops(tuned, some, kinds, references, short, shelf, quiet)
+        fit_classifier(tuned, crops, short, quiet)
     return tuned.eval()
 
 
@@ -168,7 +175,7 @@ def _auc(
     references: dict[str, Reference],
     recipe: Recipe,
 ) -> float:
-    outs = score(network, batches, references, recipe)
+    outs = score(network, batches, references, recipe, keep=("classifier",))
     peaks = np.array([held_logit(o["classifier"], recipe.persist_steps).max() for o in outs])
     value = auc(np.array([b.level > 0 for b in batches]), peaks)
     return 0.0 if np.isnan(value) else value

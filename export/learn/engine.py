@@ -121,13 +121,13 @@ def _step(
     while True:
         try:
             optimiser.zero_grad()
-            total = torch.zeros(())
+            total = torch.zeros((), device=next(network.parameters()).device)
             for k in range(shares):
                 torch.manual_seed((schedule.seed * 1_000_003 + step) * 1024 + rank * shares + k)
                 part = slice(rank * shares + k, None, world * shares)
                 value = loss(step, part) / shares
                 value.backward()  # type: ignore[no-untyped-call]
-                total = total + value.detach().cpu()
+                total = total + value.detach()
             break
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
@@ -163,12 +163,12 @@ def _place() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def processes() -> Iterator[bool]:
+def processes(device: torch.device | str = "cpu") -> Iterator[bool]:
     """Join the other processes that torchrun started, if any; True in the one that writes."""
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield True
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
     try:
         yield dist.get_rank() == 0
         dist.barrier()
@@ -216,7 +216,8 @@ def _resume(path: Path | None, parts: dict[str, Any], fingerprint: str) -> list[
     if path is None or not path.is_file():
         return []
     try:
-        saved = torch.load(path, weights_only=True)
+        # Onto the CPU: the machine that goes on may have no GPU, or another number of them.
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         found = saved["fingerprint"]
         history = [float(v) for v in saved["history"]]
     except Exception as error:

@@ -12,6 +12,7 @@ from export.faults import ExportError
 from export.model.reference import ReferenceSettings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
+PRECISIONS = ("fp32", "bf16")
 
 
 class RecipeError(ExportError):
@@ -66,6 +67,8 @@ class Training:
     align: str = "none"
     """Alignment of source and target features: "none" or "class-mmd"."""
     align_weight: float = 0.1
+    precision: str = "fp32"
+    """Of the convolutions and the GRU while training: "fp32" or "bf16". The graph is fp32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,14 +153,14 @@ def load_recipe(name: str) -> Recipe:
     recipe: Recipe = _fill(path, "", Recipe, values)
     if recipe.kind not in ("ours", "paper"):
         raise RecipeError(f"{path}: kind = {recipe.kind!r}: permitted are 'ours' and 'paper'")
-    if recipe.training.align not in ("none", "class-mmd"):
-        raise RecipeError(
-            f"{path}: training.align = {recipe.training.align!r}: permitted are 'none', 'class-mmd'"
-        )
-    if recipe.paper.domain_loss not in ("mmd", "mse"):
-        raise RecipeError(
-            f"{path}: paper.domain_loss = {recipe.paper.domain_loss!r}: permitted are 'mmd', 'mse'"
-        )
+    for key, value, permitted in (
+        ("training.align", recipe.training.align, ("none", "class-mmd")),
+        ("training.precision", recipe.training.precision, PRECISIONS),
+        ("paper.domain_loss", recipe.paper.domain_loss, ("mmd", "mse")),
+    ):
+        if value not in permitted:
+            names = ", ".join(map(repr, permitted))
+            raise RecipeError(f"{path}: {key} = {value!r}: permitted are {names}")
     return recipe
 
 

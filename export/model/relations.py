@@ -65,7 +65,7 @@ def fit_spreads(
 
 def _set_spreads(network: Network, chosen: Tensor) -> None:
     evidence = network.evidence
-    measured = evidence.measure(chosen[None].double())[0].float()
+    measured = evidence.measure(chosen[None].double().to(network.device))[0].float().cpu()
     centre = measured.median(dim=0).values
     evidence.centre.copy_(centre)
     spread = (measured - centre).abs().quantile(ONE_SIGMA, dim=0)
@@ -94,20 +94,24 @@ def _samples(
     network: Network, batch: Batch, references: dict[str, Reference], recipe: Recipe
 ) -> Tensor:
     """[M, 11P] views of one batch from where its averages are filled."""
-    z, mask = deviations(batch, references, recipe)
-    zero = [torch.zeros(1, *shape) for shape in network.evidence.states().values()]
-    views = network.evidence.views(z, mask, *zero)[0][0].float()
+    z, mask = deviations(batch, references, recipe, network.device)
+    zero = network.evidence.zero_states()
+    views = network.evidence.views(z, mask, *zero)[0][0].float().cpu()
     first = min(int(network.config.slow_steps), len(views) // 2)
     return views[first::SAMPLE_STEPS] if len(views) > 2 * SAMPLE_STEPS else views[-1:]
 
 
 def deviations(
-    batch: Batch, references: dict[str, Reference], recipe: Recipe
+    batch: Batch,
+    references: dict[str, Reference],
+    recipe: Recipe,
+    device: torch.device | str = "cpu",
 ) -> tuple[Tensor, Tensor]:
     """([1, S, P, F] deviations in reference scales, masked; [1, S, P] mask), as the graph has."""
     from export.model.fit import tensors
 
-    block = {name: v[None] for name, v in tensors(batch, references[batch.domain], recipe).items()}
+    inputs = tensors(batch, references[batch.domain], recipe, device=device)
+    block = {name: v[None] for name, v in inputs.items()}
     mask = (2.0 * block["valid"]).clamp(0.0, 1.0)
     z = (block["features"] - block["loc"]) / block["scale"]
     return z * mask.unsqueeze(-1), mask
