@@ -207,7 +207,9 @@ def load_dataset(directory: Path, keep: bool = False) -> Dataset:
     )
     return Dataset(
         line=spec,
-        batches=tuple(_load_batch(directory, row, len(spec.tags), keep) for row in index["batches"]),
+        batches=tuple(
+            _load_batch(directory, row, len(spec.tags), keep) for row in index["batches"]
+        ),
         simulated=bool(index["simulated"]),
         source=index["source"],
         sha256=index["sha256"],

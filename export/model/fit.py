@@ -185,7 +185,7 @@ def _residual_map(
     recipe: Recipe,
 ) -> Tensor:
     network.residual_map.zero_()
-    # Written to its place at once: a list, its concatenation and its doubles would be four times it.
+    # Written to its place at once: a list, its concatenation and its doubles take four times this.
     z = torch.empty(sum(len(b.severity) for b in fitting), network.config.tags, dtype=torch.double)
     for part, batch in zip(z.split([len(b.severity) for b in fitting]), fitting):
         part.copy_(_normalised(network, batch, references, recipe)[0][..., MEAN])

@@ -56,9 +56,7 @@ def test_a_file_that_went_bad_meanwhile_is_named(toy: Dataset, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("limit", [10, 10_000_000])
-def test_a_shelf_gives_back_what_lies_on_it(
-    limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shelf_gives_back_what_lies_on_it(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ondisk, "SHELF_BYTES", limit)
     draw = np.random.default_rng(0)
     arrays = [draw.normal(size=(n, 3)).astype(np.float16) for n in (4, 1, 7)]
