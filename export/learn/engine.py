@@ -76,9 +76,12 @@ def fit(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
     )
+    steps = max(2, schedule.iterations)
     plan = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, schedule.learning_rate, total_steps=max(2, schedule.iterations), pct_start=0.1
-    )
+        optimiser, schedule.learning_rate, total_steps=steps,
+        # A rise that ends with the very first step is divided by its length, zero.
+        pct_start=0.15 if steps == 10 else 0.1,
+    )  # fmt: skip
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser, "plan": plan}
     history = _resume(checkpoint, parts, fingerprint)
     rank, _ = _place()

@@ -25,7 +25,7 @@ LEVELS = tuple(FEATURES.index(name) for name in ("mean", "min", "max"))
 
 WORK_BYTES = 384 << 20
 """Memory for building a table; beyond it the tags go one part after another."""
-COPIES = 5
+COPIES = 4
 """Copies in float64 that are alive at once while a table is built."""
 
 ONE_SIGMA = 0.6827
@@ -139,6 +139,7 @@ def _table(
         for slot in range(-(-len(x) // slot_steps)):
             per_slot[slot].append(x[slot * slot_steps : (slot + 1) * slot_steps])
     stacked = [np.concatenate(parts) if parts else np.full((1, P, F), np.nan) for parts in per_slot]
+    del per_slot, x
 
     loc = np.stack([_quiet(np.nanmedian, rows) for rows in stacked])
     any_good = not bool(np.isnan(loc).all())
@@ -162,7 +163,9 @@ def _table(
         level[list(LEVELS)] = True
         scale = np.where(level, np.hypot(scale, settings.drift_factor * widest), scale)
 
+    del spreads, rows
     everything = np.concatenate(stacked)
+    del stacked
     overall = _quiet(np.nanstd, everything)
     floor = settings.floor_overall * np.nan_to_num(overall)
     floor = np.maximum(floor, settings.floor_range * ranges_P[:, None])
