@@ -105,10 +105,12 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[60, 120, 240])
     parser.add_argument("--iterations", type=int, default=40)
     parser.add_argument("--other", type=Path, help="root of another checkout, as a third column")
+    parser.add_argument("--ways", nargs="+", help="only these: streamed, memory, other")
     args = parser.parse_args()
-    ways = {"streamed": (ROOT, False), "in memory": (ROOT, True)}
+    ways = {"streamed": (ROOT, False), "memory": (ROOT, True)}
     if args.other is not None:
         ways["other"] = (args.other.resolve(), False)
+    ways = {way: where for way, where in ways.items() if way in (args.ways or ways)}
     peaks: dict[str, list[float]] = {way: [] for way in ways}
     print(f"{'batches':>8} {'way':<10} {'peak MB':>8} {'beside torch MB':>16} {'s':>7} {'cpu s':>7}"
           "  weights")  # fmt: skip

@@ -71,7 +71,8 @@ def fit(
         quiet: no progress bar.
 
     Raises:
-        EngineError: foreign checkpoint, or too little memory even for a single sample.
+        EngineError: foreign checkpoint, too little memory even for a single sample, or a loss or
+            gradient that is not finite.
     """
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
@@ -149,7 +150,13 @@ def _step(
                 parameter.grad /= world
         dist.all_reduce(total)
         total = total / world
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    if not bool(torch.isfinite(norm) & torch.isfinite(total)):
+        # One such step would make every weight not a number, and the loss shows it a step late.
+        raise EngineError(
+            f"training: step {step}: loss {float(total):.3g}, gradient {float(norm):.3g}: not "
+            "finite; lower training.learning_rate, or use --precision fp32 if it was another"
+        )
     optimiser.step()
     return float(total), shares
 

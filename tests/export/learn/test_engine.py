@@ -189,6 +189,20 @@ def test_two_processes_train_like_one(
         assert torch.allclose(value, weights[name], atol=1e-4), name
 
 
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_training_before_it_reaches_the_weights(
+    poison: float,
+) -> None:
+    net = small()
+
+    def loss(step: int, part: slice) -> Tensor:
+        return loss_of(net)(step, part) * (poison if step == 4 else 1.0)
+
+    with pytest.raises(EngineError, match=r"step 4: loss .*not finite; lower training\.learning"):
+        fit(net, loss, SCHEDULE, quiet=True)
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+
+
 def test_ten_steps_are_a_training_too() -> None:
     short = dataclasses.replace(SCHEDULE, iterations=10)
     net = small()
