@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     from export.deliver.pack import save_trained
     from export.learn import engine, paper
     from export.learn.device import choose
-    from export.learn.recipe import load_recipe
+    from export.learn.recipe import RecipeError, load_recipe
     from export.learn.train import train
 
     torch.set_num_threads(args.threads)
@@ -57,6 +57,11 @@ def run(args: argparse.Namespace) -> None:
     asked = {"iterations": args.iterations, "precision": args.precision}
     changes = {key: value for key, value in asked.items() if value is not None}
     recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **changes))
+    if recipe.kind == "paper" and recipe.training.precision != "fp32":
+        raise RecipeError(
+            f"--precision {recipe.training.precision}: the recipe '{recipe.name}' is trained as "
+            "published, in fp32; leave the option out"
+        )
     if recipe.kind == "paper":
         result = paper.train(dataset, recipe, device=device)
         args.out.mkdir(parents=True, exist_ok=True)

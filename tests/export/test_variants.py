@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from export.data.dataset import Dataset
+from export.__main__ import main
+from export.data.dataset import Dataset, save_dataset
 from export.deliver import runtime
 from export.deliver.half import HalfError, to_half, trunk
 from export.deliver.pack import make_bundle, stream_of
@@ -90,6 +91,17 @@ def test_a_bundle_holds_every_variant_and_says_why_it_is_used_or_not(
         judged = card["metrics"]["fp16_gates"]
         assert (judged["active"], judged["measured_on"]) == ("fp32", "cpu")
         assert judged["why"].startswith("fp16 is for a GPU: ")
+
+
+def test_the_command_shows_every_gate(
+    folder: Path, toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_dataset(toy, tmp_path)
+    assert main(["quantize", str(folder), "--data", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert said.count("max probability change") == len(VARIANTS)
+    assert "int8, measured on the cpu" in said
+    assert "\nactive: " in said
 
 
 def test_the_last_variant_that_passes_becomes_active() -> None:

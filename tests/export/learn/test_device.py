@@ -154,6 +154,16 @@ def test_the_options_reach_the_record(toy: Dataset, tmp_path: Path) -> None:
     assert '"precision": "bf16"' in (tmp_path / "out" / "trained.json").read_text()
 
 
+def test_a_precision_that_would_be_ignored_is_refused(
+    toy: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_dataset(toy, tmp_path / "data")
+    arguments = ["train", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out"),
+                 "--recipe", "paper", "--precision", "bf16"]  # fmt: skip
+    assert main(arguments) == 2
+    assert "'paper' is trained as published, in fp32" in capsys.readouterr().err
+
+
 def on(where: str, toy: Dataset, recipe: Recipe) -> Trained:
     return train(toy, recipe, quiet=True, device=choose(where))
 
