@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.cli.common import Commands, add_data, command, label, load_data
+from export.cli.common import Commands, add_data, add_device, command, label, load_data
 
 
 def add(sub: Commands) -> None:
@@ -28,6 +28,7 @@ def add(sub: Commands) -> None:
         help="labelled batches of the line that may be trained on (default: none)",
     )
     p.add_argument("--config", type=Path, default=Path("firmware_config"))
+    add_device(p)
     p.add_argument("--out", type=Path, required=True, help="folder to write")
 
 
@@ -39,9 +40,11 @@ def run(args: argparse.Namespace) -> None:
     from export.deliver.pack import check_line, load_trained, references_of, save_trained
     from export.judge.folder import compare_folders
     from export.learn.adapt import AdaptError, adapt
+    from export.learn.device import choose
     from export.learn.recipe import recipe_of
 
     torch.set_num_threads(1)
+    device = choose(args.device)
     dataset = load_data(args)
     document, arrays = load_trained(args.trained)
     check_line(document, dataset.line, args.trained)
@@ -57,9 +60,10 @@ def run(args: argparse.Namespace) -> None:
         dataset,
         domain,
         args.labels,
+        device=device,
     )
     save_trained(adapted, dataset, args.out, source=args.trained)
     for line in adapted.notes["adapted"]:
         print(line)
     print(label(dataset.simulated) + f'test batches of "{domain}"')
-    print(compare_folders(args.trained, args.out, dataset, args.config, domain))
+    print(compare_folders(args.trained, args.out, dataset, args.config, domain, device))

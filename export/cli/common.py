@@ -41,6 +41,16 @@ def add_data(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--file", type=Path, help="replaces the file named in the description")
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """--device; `export.learn.device.choose` explains a wrong one."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="auto|cpu|cuda[:N]",
+        help="where to compute (default: auto, a GPU if torch sees one, else the CPU)",
+    )
+
+
 def load_data(args: argparse.Namespace) -> Dataset:
     """The dataset or recording the arguments name. Raises DatasetError, ConfigError."""
     from export.data.dataset import load_dataset

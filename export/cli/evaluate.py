@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from export.cli.common import Commands, add_data, command, load_data
+from export.cli.common import Commands, add_data, add_device, command, load_data
 
 
 def add(sub: Commands) -> None:
@@ -21,15 +21,18 @@ def add(sub: Commands) -> None:
     p.add_argument("trained", type=Path, help="folder written by train")
     add_data(p)
     p.add_argument("--config", type=Path, default=Path("firmware_config"))
+    add_device(p)
     p.add_argument("--json", type=Path, help="also write the figures here")
 
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
     from export.judge.folder import evaluate_folder
+    from export.learn.device import choose
 
+    device = choose(args.device)
     dataset = load_data(args)
-    text, figures = evaluate_folder(args.trained, dataset, args.config)
+    text, figures = evaluate_folder(args.trained, dataset, args.config, device)
     print(text)
     if args.json is not None:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""ncm-export quantize: make the int8 variant and report its gates."""
+"""ncm-export quantize: make the int8 and fp16 variants and report their gates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add(sub: Commands) -> None:
         sub,
         "quantize",
         run,
-        "make the int8 variant and report its gates",
+        "make the int8 and fp16 variants and report their gates",
         "ncm-export quantize build/ncm --data build/twin",
     )
     p.add_argument("trained", type=Path)
@@ -23,15 +23,14 @@ def add(sub: Commands) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Do it."""
-    from export.deliver.gate import judge_variant
-    from export.deliver.pack import INT8, make_graph
-    from export.deliver.quantize import quantize
+    from export.deliver.pack import make_graph
+    from export.deliver.variants import active, make_variants
     from export.judge.folder import streams_of
 
     dataset = load_data(args)
     graph, streams = make_graph(args.trained), streams_of(args.trained, dataset)
-    quantize(graph, args.trained / INT8, streams)
-    gates = judge_variant(graph, args.trained / INT8, streams)
+    gates = make_variants(graph, args.trained, streams)
     print(label(dataset.simulated) + f"{len(streams)} held-out stretches")
-    print(gates["table"])
-    print(f"active: {gates['active']}")
+    for name, judged in gates.items():
+        print(f"\n{name}, measured on the {judged['measured_on']}\n{judged['table']}")
+    print(f"\nactive: {active(gates)[0]}")

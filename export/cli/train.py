@@ -7,7 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from export.cli.common import Commands, add_data, command, label, load_data
+from export.cli.common import Commands, add_data, add_device, command, label, load_data
 
 CHECKPOINT = "training.ckpt"
 
@@ -29,6 +29,12 @@ def add(sub: Commands) -> None:
     p.add_argument("--seed", type=int, help="replaces the seed of the recipe")
     p.add_argument("--iterations", type=int, help="replaces training.iterations")
     p.add_argument("--threads", type=int, default=1)
+    add_device(p)
+    p.add_argument(
+        "--precision",
+        choices=("fp32", "bf16"),
+        help="of convolutions and GRU while training; replaces training.precision",
+    )
     p.add_argument("--fresh", action="store_true", help="forget the checkpoint of a stopped run")
 
 
@@ -38,20 +44,26 @@ def run(args: argparse.Namespace) -> None:
 
     from export.deliver.pack import save_trained
     from export.learn import engine, paper
-    from export.learn.recipe import load_recipe
+    from export.learn.device import choose
+    from export.learn.recipe import RecipeError, load_recipe
     from export.learn.train import train
 
     torch.set_num_threads(args.threads)
+    device = choose(args.device)
     dataset = load_data(args)
     recipe = load_recipe(args.recipe or ("continuous" if args.recording else "ours"))
     if args.seed is not None:
         recipe = dataclasses.replace(recipe, seed=args.seed)
-    if args.iterations is not None:
-        recipe = dataclasses.replace(
-            recipe, training=dataclasses.replace(recipe.training, iterations=args.iterations)
+    asked = {"iterations": args.iterations, "precision": args.precision}
+    changes = {key: value for key, value in asked.items() if value is not None}
+    recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, **changes))
+    if recipe.kind == "paper" and recipe.training.precision != "fp32":
+        raise RecipeError(
+            f"--precision {recipe.training.precision}: the recipe '{recipe.name}' is trained as "
+            "published, in fp32; leave the option out"
         )
     if recipe.kind == "paper":
-        result = paper.train(dataset, recipe)
+        result = paper.train(dataset, recipe, device=device)
         args.out.mkdir(parents=True, exist_ok=True)
         torch.save(result.weights, args.out / "paper.pt")
         text = json.dumps(result.figures, indent=1)
@@ -67,8 +79,10 @@ def run(args: argparse.Namespace) -> None:
         checkpoint.unlink(missing_ok=True)
     elif checkpoint.is_file():
         print(f"{checkpoint}: going on from there; --fresh starts anew")
-    with engine.processes() as writes:
-        trained = train(dataset, recipe, quiet=not writes, checkpoint=checkpoint)
+    with engine.processes(device) as writes:
+        if writes:
+            print(f"training on {device}", flush=True)
+        trained = train(dataset, recipe, quiet=not writes, checkpoint=checkpoint, device=device)
         if writes:
             save_trained(trained, dataset, args.out)
             notes = {k: v for k, v in trained.notes.items() if k != "loss_history"}

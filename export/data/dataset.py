@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core.features import FEATURES
-from export.faults import ExportError
+from export.data.ondisk import DatasetError, Member, unreadable
 
 FloatArray = npt.NDArray[np.float32]
 Split = Literal["train", "calibrate", "test"]
@@ -27,10 +27,6 @@ INDEX = "dataset.json"
 FORMAT = 1
 NOTE = "note-"
 """In front of the name of a note that is an array over the steps, in a batch's .npz."""
-
-
-class DatasetError(ExportError):
-    """The dataset cannot be read; the text names file, value and remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +53,10 @@ class LineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One batch, or one stretch of a continuous process. S model steps, P tags, F features."""
+    """One batch, or one stretch of a continuous process. S model steps, P tags, F features.
+
+    `features` and `valid` of a dataset on the disk are read where they are used (ondisk.py).
+    """
 
     features: FloatArray
     """[S, P, F], engineering units."""
@@ -135,8 +134,8 @@ def save_batch(directory: Path, number: int, batch: Batch) -> dict[str, Any]:
     with partial.open("wb") as file:
         np.savez_compressed(
             file,
-            features=batch.features,
-            valid=batch.valid.astype(np.float16),
+            features=np.asarray(batch.features),
+            valid=np.asarray(batch.valid).astype(np.float16),
             severity=batch.severity,
             **over_steps,  # type: ignore[arg-type]
         )
@@ -176,8 +175,12 @@ def save_index(
     (directory / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
 
 
-def load_dataset(directory: Path) -> Dataset:
-    """Inverse of `save_dataset`. Raises DatasetError."""
+def load_dataset(directory: Path, keep: bool = False) -> Dataset:
+    """Inverse of `save_dataset`. Raises DatasetError.
+
+    `keep`: hold features and validity in memory, 1.5 MB for a batch of 18 h, instead of reading
+    them where they are used.
+    """
     path = directory / INDEX
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
@@ -202,33 +205,39 @@ def load_dataset(directory: Path) -> Dataset:
         step_rows=line["step_rows"],
         schedule_steps=tuple(line["schedule_steps"]),
     )
-    batches = []
-    for row in index["batches"]:
-        file = directory / row.pop("file")
-        row["expected"] = tuple(row.get("expected", ()))
-        try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                row["notes"] |= {
-                    name.removeprefix(NOTE): arrays[name]
-                    for name in arrays.files
-                    if name.startswith(NOTE)
-                }
-                batches.append(
-                    Batch(
-                        features=arrays["features"].astype(np.float32),
-                        valid=arrays["valid"].astype(np.float32),
-                        severity=arrays["severity"].astype(np.int8),
-                        **row,
-                    )
-                )
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-            raise DatasetError(f"{file}: cannot be read ({error}); simulate again") from error
     return Dataset(
         line=spec,
-        batches=tuple(batches),
+        batches=tuple(
+            _load_batch(directory, row, len(spec.tags), keep) for row in index["batches"]
+        ),
         simulated=bool(index["simulated"]),
         source=index["source"],
         sha256=index["sha256"],
+    )
+
+
+def _load_batch(directory: Path, row: dict[str, Any], tags: int, keep: bool) -> Batch:
+    file = directory / row.pop("file")
+    row["expected"] = tuple(row.get("expected", ()))
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            row["notes"] |= {
+                name.removeprefix(NOTE): arrays[name]
+                for name in arrays.files
+                if name.startswith(NOTE)
+            }
+            severity = arrays["severity"].astype(np.int8)
+            if missing := {"features", "valid"} - set(arrays.files):
+                raise KeyError(*missing)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        raise unreadable(file, error) from error
+    features = Member(file, "features", (len(severity), tags, len(FEATURES)))
+    valid = Member(file, "valid", (len(severity), tags))
+    return Batch(
+        features=features.read() if keep else features,  # type: ignore[arg-type]
+        valid=valid.read() if keep else valid,  # type: ignore[arg-type]
+        severity=severity,
+        **row,
     )
 
 

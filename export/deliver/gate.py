@@ -1,9 +1,10 @@
 """The release gate: may a variant of the graph stand in for fp32, and is it worth it?
 
-A variant (int8) is another function. It becomes the active graph only if it decides the same on
-held-out stretches and is clearly faster on the machine that packs the bundle; otherwise it is
-delivered beside fp32 and the card says why. Time is processor time of one thread, both graphs in
-turn, the median of many rounds: a ratio measured in one run, never an absolute figure.
+A variant (int8, fp16) is another function. It becomes the active graph only if it decides the same
+on held-out stretches and is clearly faster on the machine that packs the bundle; otherwise it is
+delivered beside fp32 and the card says why. Both graphs are timed in turn, the median of many
+rounds: a ratio measured in one run, never an absolute figure. Processor time of one thread on the
+CPU; on a GPU, where the processor only waits, the time that passes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from edge.core.tags import FloatArray
-from export.deliver.quantize import FLIP_BAND, MAX_PROBABILITY_CHANGE, Stream, run_stream, session
+from export.deliver.quantize import FLIP_BAND, MAX_PROBABILITY_CHANGE, Stream, run_stream
+from export.deliver.runtime import Provider, session
 
 MAX_AUC_DROP = 0.002
 WORTH_IT = 1.15
@@ -35,19 +37,29 @@ class Row:
     passed: bool
 
 
-def judge_variant(fp32: Path, variant: Path, streams: Sequence[Stream]) -> dict[str, Any]:
+def judge_variant(
+    fp32: Path,
+    variant: Path,
+    streams: Sequence[Stream],
+    provider: Provider = "cpu",
+    refused: str = "",
+) -> dict[str, Any]:
     """Every gate on `streams` (held out, normal and defective in turn), and which graph is active.
+
+    `refused`: why the variant cannot be active here, whatever the gates say.
 
     Returns figures for the card: the gates, `passed`, `active` ("fp32" or the variant's name) and
     `why` in words. Measured times are not among them: they would change from one packing to the
     next; `table` shows them.
     """
-    rows = gate_rows(fp32, variant, streams)
-    speed = speed_rows(fp32, variant, streams[0])
+    rows = gate_rows(fp32, variant, streams, provider)
+    speed = speed_rows(fp32, variant, streams[0], provider)
     passed = all(row.passed for row in rows)
     faster = all(row.passed for row in speed)
     name = variant.name.removesuffix(".onnx").removeprefix("model.")
-    if passed and faster:
+    if refused:
+        active, why = "fp32", refused
+    elif passed and faster:
         active, why = name, f"{name} passes every gate and is faster"
     elif passed:
         active, why = "fp32", f"{name} passes every gate but is not {WORTH_IT} times as fast"
@@ -58,14 +70,17 @@ def judge_variant(fp32: Path, variant: Path, streams: Sequence[Stream]) -> dict[
         **{row.what.replace(" ", "_"): row.value for row in rows},
         "passed": passed,
         "active": active,
+        "measured_on": provider,
         "why": why,
         "table": table([*rows, *speed], why),
     }
 
 
-def gate_rows(fp32: Path, variant: Path, streams: Sequence[Stream]) -> list[Row]:
-    """The decisions of both graphs side by side."""
-    sessions = session(fp32), session(variant)
+def gate_rows(
+    fp32: Path, variant: Path, streams: Sequence[Stream], provider: Provider = "cpu"
+) -> list[Row]:
+    """The decisions of both graphs side by side; fp32 always on the CPU, where it was verified."""
+    sessions = session(fp32), session(variant, provider)
     changes, flips, same, ends, labels = [], 0, [], [], []
     for stream in streams:
         a, b = (run_stream(s, stream) for s in sessions)
@@ -88,9 +103,10 @@ def gate_rows(fp32: Path, variant: Path, streams: Sequence[Stream]) -> list[Row]
     ]
 
 
-def speed_rows(fp32: Path, variant: Path, stream: Stream) -> list[Row]:
-    """Processor time of fp32 over that of the variant, at one step and at sixty."""
-    sessions = session(fp32), session(variant)
+def speed_rows(fp32: Path, variant: Path, stream: Stream, provider: Provider = "cpu") -> list[Row]:
+    """Time of fp32 over that of the variant, at one step and at sixty."""
+    sessions = session(fp32, provider), session(variant, provider)
+    clock = time.thread_time_ns if provider == "cpu" else time.perf_counter_ns
     rows = []
     for steps in (1, 60):
         short = Stream(
@@ -102,10 +118,10 @@ def speed_rows(fp32: Path, variant: Path, stream: Stream) -> list[Row]:
         spent: list[list[int]] = [[], []]
         for turn in range(ROUNDS + 3):
             for k, one in enumerate(sessions):
-                start = time.thread_time_ns()
+                start = clock()
                 run_stream(one, short)
                 if turn >= 3:  # the first calls allocate
-                    spent[k].append(time.thread_time_ns() - start)
+                    spent[k].append(clock() - start)
         ratio = float(np.median(spent[0]) / max(1.0, np.median(spent[1])))
         rows.append(
             Row(f"speed at n = {steps}", round(ratio, 2), f">= {WORTH_IT}", ratio >= WORTH_IT)

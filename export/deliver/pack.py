@@ -1,7 +1,7 @@
 """A trained model <-> its folder; a trained model -> a bundle the edge accepts.
 
 The folder of `train` holds weights.pt, references.npz and trained.json. `bundle` turns it into
-card.json, model.onnx, model.int8.onnx, reference.npz, golden.npz and drift.npz. Nothing in a bundle
+card.json, model.onnx, its variants, reference.npz, golden.npz and drift.npz. Nothing in a bundle
 depends on the time or the place it was made.
 """
 
@@ -26,9 +26,10 @@ from edge.runtime import bundle as names
 from edge.runtime.bundle import BundleRefused, load_bundle
 from edge.runtime.infer import Engine
 from export.data.dataset import Batch, Dataset, FloatArray, LineSpec
-from export.deliver.gate import judge_variant
 from export.deliver.onnx_graph import export_in_fresh_process, load_weights, save_weights
-from export.deliver.quantize import Stream, quantize, run_stream
+from export.deliver.quantize import Stream, run_stream
+from export.deliver.runtime import session
+from export.deliver.variants import VARIANTS, active, make_variants
 from export.faults import ExportError
 from export.learn.recipe import Recipe
 from export.learn.train import Trained
@@ -37,8 +38,8 @@ from export.model.network import OUTPUTS
 
 SIMULATED_NOTICE = "trained on simulated data, not for production"
 RECORDED_NOTICE = "trained on a public recording, for demonstration, not for production"
-INT8, FP32 = "model.int8.onnx", "model.fp32.onnx"
-"""Variants beside model.onnx, which is always the active graph."""
+FP32 = "model.fp32.onnx"
+"""The graph as trained, where a variant took its place as model.onnx."""
 GOLDEN_STEPS = 12
 
 
@@ -121,8 +122,8 @@ def make_bundle(
         serial: monotone model number, 1..65535.
         name: of the bundle; default line and domain.
         domain: whose reference goes in; default the recipe's target domain.
-        streams: stretches for the int8 variant and its gates; none: no int8 variant. The active
-            graph is chosen by gate and speed (gate.py).
+        streams: stretches for the variants and their gates; none: no variants. The active graph
+            is chosen by gate and speed (gate.py).
         metrics: figures for the card, e.g. from `evaluate`.
 
     Raises:
@@ -180,25 +181,26 @@ def _write(
     figures: dict[str, Any],
 ) -> ModelCard:
     loc, scale = references_of(arrays)[domain]
-    active = graph
+    chosen = graph
     np.savez_compressed(out / names.REFERENCE, loc=loc, scale=scale)
     np.savez_compressed(
         out / names.DRIFT, mean=arrays["drift.mean"], whitening=arrays["drift.whitening"]
     )
     files = [names.MODEL, names.REFERENCE, names.DRIFT, names.GOLDEN]
     if streams:
-        quantize(graph, out / INT8, streams)
-        gates = judge_variant(graph, out / INT8, streams)
-        del gates["table"]
-        figures["int8_gates"] = gates
-        figures["active"] = {"variant": gates["active"], "why": gates["why"]}
-        files.append(INT8)
-        if gates["active"] == "int8":
-            active = out / INT8
-            (out / FP32).write_bytes(graph.read_bytes())
-            files.append(FP32)
-    (out / names.MODEL).write_bytes(active.read_bytes())
-    golden = _golden(active, loc, scale)
+        gates = make_variants(graph, out, streams)
+        for variant, judged in gates.items():
+            figures[f"{variant}_gates"] = {k: v for k, v in judged.items() if k != "table"}
+        name_of_active, why = active(gates)
+        figures["active"] = {"variant": name_of_active, "why": why}
+        files += [variant.file for variant in VARIANTS]
+        for variant in VARIANTS:
+            if variant.name == name_of_active:
+                chosen = out / variant.file
+                (out / FP32).write_bytes(graph.read_bytes())
+                files.append(FP32)
+    (out / names.MODEL).write_bytes(chosen.read_bytes())
+    golden = _golden(chosen, loc, scale)
     np.savez_compressed(out / names.GOLDEN, **golden)  # type: ignore[arg-type]
     limits = document["thresholds"]
     network = load_weights(folder / "weights.pt")
@@ -259,10 +261,7 @@ def _golden(graph: Path, loc: FloatArray, scale: FloatArray) -> dict[str, FloatA
     valid = np.ones(loc_N.shape[:2], np.float32)
     valid[3:6, -1] = 0.0
     stream = Stream(features=features.astype(np.float32), valid=valid, loc=loc_N, scale=scale_N)
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
-    out = run_stream(session, stream)
+    out = run_stream(session(graph), stream)
     fields = [field.name for field in dataclasses.fields(Stream) if field.name != "defective"]
     golden = {name: getattr(stream, name) for name in fields}
     golden |= {name: out[name] for name in OUTPUTS}

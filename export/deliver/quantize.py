@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from edge.core.tags import FloatArray
+from export.deliver.runtime import runtime, session
 
 BLOCK = 60
 MAX_PROBABILITY_CHANGE = 0.01
@@ -34,7 +35,11 @@ class Stream:
 
 
 def quantize(model: Path, target: Path, streams: Sequence[Stream]) -> None:
-    """Write the int8 QDQ graph beside the fp32 one, calibrated on the first half of `streams`."""
+    """Write the int8 QDQ graph beside the fp32 one, calibrated on the first half of `streams`.
+
+    Raises RuntimeUnfitError.
+    """
+    runtime()
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     calibrating = streams[: max(1, len(streams) // 2)]
@@ -63,18 +68,6 @@ def run_stream(one: Any, stream: Stream) -> dict[str, FloatArray]:
         del feed
         parts.append({k: v for k, v in out.items() if not k.endswith("_next")})
     return {name: np.concatenate([p[name] for p in parts], axis=1)[0] for name in parts[0]}
-
-
-def session(model: Path) -> Any:
-    """A one-thread CPU session."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        model.read_bytes(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _blocks(

@@ -62,12 +62,13 @@ def judge(
     detected: int | None = None
     said = 0
     hit: tuple[bool, bool] | None = None
+    valid = np.asarray(batch.valid)
     for n in range(steps):
         three = out["severity"][n]
         score = StepScore(
             logit=float(out["logit"][n]),
             severity=(float(three[0]), float(three[1]), float(three[2])),
-            valid_fraction=float(batch.valid[n].mean()),
+            valid_fraction=float(valid[n].mean()),
         )
         verdict = fold(verdict, score, float(n), settings)
         flags[n] = verdict.flag

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from edge.core.verdict import VerdictSettings
 from export.data.dataset import Batch, Dataset
@@ -17,11 +18,15 @@ from export.deliver.quantize import Stream
 from export.judge import evaluate as ev
 from export.judge.calibration import Share
 from export.learn.recipe import recipe_of
-from export.model.fit import score
+from export.model.fit import score_one
 
 
-def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, dict[str, Any]]:
+def evaluate_folder(
+    folder: Path, dataset: Dataset, config: Path, device: torch.device | str = "cpu"
+) -> tuple[str, dict[str, Any]]:
     """(report, figures) on the test batches of the dataset, decided as the edge decides.
+
+    The network runs on `device`, batch by batch: their outputs together would not fit into memory.
 
     Raises PackError if folder and dataset do not belong together.
     """
@@ -39,21 +44,15 @@ def evaluate_folder(folder: Path, dataset: Dataset, config: Path) -> tuple[str, 
         min_valid=line.model.min_valid,
     )
     network = load_weights(folder / "weights.pt")
-    network.eval()
+    network.eval().to(device)
     references = references_of(arrays)
     batches = [b for b in dataset.select("test") if b.domain in references]
-    runs = [_with_lead_in(b, dataset) for b in batches]
-    outs = score(network, [run for run, _ in runs], references, recipe)
-    judged = [
-        ev.judge(
-            batch,
-            {k: v[lead:] for k, v in out.items()},
-            line,
-            settings,
-            document["notes"]["kinds"],
-        )
-        for batch, (_, lead), out in zip(batches, runs, outs)
-    ]
+    judged = []
+    for batch in batches:
+        whole, lead = _with_lead_in(batch, dataset)
+        out = score_one(network, whole, references, recipe)
+        seen = {k: v[lead:] for k, v in out.items()}
+        judged.append(ev.judge(batch, seen, line, settings, document["notes"]["kinds"]))
     step_minutes = dataset.line.row_s * dataset.line.step_rows / 60.0
     if dataset.line.schedule_steps:
         figures = ev.summary(judged)
@@ -88,7 +87,14 @@ def _budget(document: dict[str, Any], false: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def compare_folders(before: Path, after: Path, dataset: Dataset, config: Path, domain: str) -> str:
+def compare_folders(
+    before: Path,
+    after: Path,
+    dataset: Dataset,
+    config: Path,
+    domain: str,
+    device: torch.device | str = "cpu",
+) -> str:
     """What an adaptation gained on the test batches of `domain`, as text.
 
     A source that never saw the domain is judged with the reference of its own target, as it would
@@ -104,7 +110,10 @@ def compare_folders(before: Path, after: Path, dataset: Dataset, config: Path, d
     there = dataclasses.replace(
         some, batches=tuple(dataclasses.replace(b, domain=known) for b in some.batches)
     )
-    columns = [evaluate_folder(before, there, config)[1], evaluate_folder(after, some, config)[1]]
+    columns = [
+        evaluate_folder(folder, data, config, device)[1]
+        for folder, data in ((before, there), (after, some))
+    ]
     lines = [f"{'':<24}{'before':>44}{'after':>44}"]
     for name, key in (("accuracy", "accuracy"), ("false alarms of normals", "false_alarms")):
         cells = [str(Share(c[key]["k"], c[key]["n"])) if key in c else "-" for c in columns]

@@ -179,7 +179,7 @@ def load_data(spec: Spec) -> Dataset:
     if spec.data is not None:
         from export.data.dataset import load_dataset
 
-        return pooled(load_dataset(spec.data), spec.pool_steps)
+        return pooled(load_dataset(spec.data, keep=True), spec.pool_steps)
     from export.data.plant import load_plant
 
     assert spec.plant is not None, "load_spec makes sure"

@@ -25,9 +25,11 @@ import numpy as np
 import torch
 
 from export.data.dataset import Batch, Dataset
+from export.data.ondisk import Shelf
 from export.faults import ExportError
 from export.judge.evaluate import auc
 from export.learn.crops import make_crops
+from export.learn.device import repeatable
 from export.learn.recipe import Recipe
 from export.learn.train import Trained, fit_classifier
 from export.model.fit import (
@@ -65,8 +67,11 @@ def adapt(
     domain: str,
     labels: Labels = "none",
     quiet: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Trained:
     """Adapt to `domain` of `dataset`; `network` and `references` are the source's and stay as is.
+
+    Computed on `device`; the adapted model is on the CPU.
 
     Raises:
         AdaptError: no normal batch to learn the line's own normal from, or no label where labels
@@ -87,7 +92,8 @@ def adapt(
             f"are {len(labelled)}; use --labels {'few' if labelled else 'none'}"
         )
     recipe = dataclasses.replace(recipe, target_domain=domain)
-    base = copy.deepcopy(network).eval()
+    repeatable(torch.device(device))
+    base = copy.deepcopy(network).eval().to(device)
     known_references = {**references, domain: _reference(own, references, recipe, dataset)}
     held = normals(dataset, domain, "calibrate")
     fit_spreads(base, [*own, *held], known_references, recipe)
@@ -104,7 +110,7 @@ def adapt(
         said.append(fit_fusion(base, judged, known_references, recipe))
     thresholds, drift = fit_thresholds(base, judged or own, known_references, recipe)
     return Trained(
-        network=base,
+        network=base.cpu(),
         references=known_references,
         thresholds=thresholds,
         drift=drift,
@@ -203,14 +209,15 @@ def _tuned(base: Network, batches: Sequence[Batch], terms: _Terms) -> Network:
             target_share=1.0,
         ),
     )
-    crops = make_crops(tuned, batches, terms.kinds, terms.references, short, terms.quiet)
-    fit_classifier(tuned, crops, short, terms.quiet)
+    with Shelf() as shelf:
+        crops = make_crops(tuned, batches, terms.kinds, terms.references, short, shelf, terms.quiet)
+        fit_classifier(tuned, crops, short, terms.quiet)
     return tuned.eval()
 
 
 @torch.no_grad()
 def _auc(network: Network, batches: Sequence[Batch], terms: _Terms) -> float:
-    outs = score(network, batches, terms.references, terms.recipe)
+    outs = score(network, batches, terms.references, terms.recipe, keep=("classifier",))
     persist = terms.recipe.persist_steps
     peaks = np.array([held_logit(o["classifier"], persist).max() for o in outs])
     return auc(np.array([b.level > 0 for b in batches]), peaks)

@@ -1,8 +1,9 @@
 """Crops of evidence: what the trained part of the network sees, computed once before training.
 
 The evidence of a minute needs hours of history, and nothing in it is trained. So it is computed
-over whole batches, and training draws short crops of it. Shape legend: L steps of a crop, P tags,
-Q quantities, B crops.
+over whole batches, and training draws short crops of it. They lie on a shelf (ondisk.py), and a
+mini-batch reads its own: a few hundred kilobytes per batch of the dataset need no memory. Shape
+legend: L steps of a crop, P tags, Q quantities, B crops.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from export.data.dataset import Batch
+from export.data.ondisk import Shelf, Shelved
 from export.learn.recipe import Recipe
 from export.model.evidence import news
 from export.model.fit import Reference
@@ -30,9 +32,9 @@ UNKNOWN = -1
 class Crop:
     """One stretch of one batch."""
 
-    x: Tensor
+    x: Shelved
     """float16[L, P, Q], evidence after the dead zone."""
-    mask: Tensor
+    mask: Shelved
     """float16[L, P]."""
     severity: Tensor
     """int8[L]."""
@@ -57,6 +59,7 @@ def make_crops(
     kinds: Sequence[str],
     references: dict[str, Reference],
     recipe: Recipe,
+    shelf: Shelf,
     quiet: bool = False,
 ) -> list[Crop]:
     """`training.crops` crops of every batch, at places drawn from the recipe's seed."""
@@ -65,9 +68,10 @@ def make_crops(
         tqdm(batches, desc="evidence", unit="batch", disable=quiet or None)
     ):
         draw = np.random.default_rng([recipe.seed, 17, number])
-        z, mask = deviations(batch, references, recipe)
-        zero = [torch.zeros(1, *shape) for shape in network.evidence.states().values()]
-        x = news(network.evidence(z, mask, *zero)[0][0], network.config.dead_zone).half()
+        z, mask = deviations(batch, references, recipe, network.device)
+        zero = network.evidence.zero_states()
+        x = news(network.evidence(z, mask, *zero)[0][0], network.config.dead_zone).half().cpu()
+        mask = mask[0].half().cpu()
         length = min(settings.crop_steps, len(x))
         earliest = min(int(settings.crop_from * len(x)), len(x) - length)
         places = draw.integers(earliest, len(x) - length + 1, size=settings.crops)
@@ -78,8 +82,8 @@ def make_crops(
             part = slice(int(first), int(first) + length)
             crops.append(
                 Crop(
-                    x[part].clone(),
-                    mask[0, part].half(),
+                    shelf.put(x[part].numpy()),
+                    shelf.put(mask[part].numpy()),
                     torch.from_numpy(batch.severity[part].astype(np.int8)),
                     kind,
                     batch.domain == recipe.target_domain,
@@ -117,13 +121,24 @@ def draw_crops(pools: Pools, recipe: Recipe, step: int) -> list[Crop]:
     return chosen
 
 
-def stack(crops: Sequence[Crop], recipe: Recipe, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(x [B,L,P,Q], mask [B,L,P], severity [B,L]) of equal length, with tags hidden at random."""
+def stack(
+    crops: Sequence[Crop],
+    recipe: Recipe,
+    step: int,
+    part: slice = slice(None),
+    device: torch.device | str = "cpu",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(x [B,L,P,Q], mask [B,L,P], severity [B,L]) of a share of the mini-batch `crops`.
+
+    Of equal length, with tags hidden at random: both as in the whole mini-batch, but only the share
+    is read.
+    """
     length = min(len(c.x) for c in crops)
-    x = torch.stack([c.x[:length] for c in crops]).float()
-    mask = torch.stack([c.mask[:length] for c in crops]).float()
-    severity = torch.stack([c.severity[:length] for c in crops]).long()
     draw = np.random.default_rng([recipe.seed, 29, step])
-    hidden = draw.random((len(crops), 1, x.shape[2])) < recipe.training.mask_tag
-    keep = torch.from_numpy(~hidden).float()
+    hidden = draw.random((len(crops), 1, crops[0].x.shape[1])) < recipe.training.mask_tag
+    crops = crops[part]
+    x = torch.from_numpy(np.stack([c.x[:length] for c in crops])).to(device).float()
+    mask = torch.from_numpy(np.stack([c.mask[:length] for c in crops])).to(device).float()
+    severity = torch.stack([c.severity[:length] for c in crops]).to(device).long()
+    keep = torch.from_numpy(~hidden[part]).to(device).float()
     return x * keep.unsqueeze(-1), mask * keep, severity

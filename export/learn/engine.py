@@ -71,14 +71,18 @@ def fit(
         quiet: no progress bar.
 
     Raises:
-        EngineError: foreign checkpoint, or too little memory even for a single sample.
+        EngineError: foreign checkpoint, too little memory even for a single sample, or a loss or
+            gradient that is not finite.
     """
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=schedule.learning_rate, weight_decay=schedule.weight_decay
     )
+    steps = max(2, schedule.iterations)
     plan = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, schedule.learning_rate, total_steps=max(2, schedule.iterations), pct_start=0.1
-    )
+        optimiser, schedule.learning_rate, total_steps=steps,
+        # A rise that ends with the very first step is divided by its length, zero.
+        pct_start=0.15 if steps == 10 else 0.1,
+    )  # fmt: skip
     parts: dict[str, Any] = {"network": network, "optimiser": optimiser, "plan": plan}
     history = _resume(checkpoint, parts, fingerprint)
     rank, _ = _place()
@@ -121,13 +125,13 @@ def _step(
     while True:
         try:
             optimiser.zero_grad()
-            total = torch.zeros(())
+            total = torch.zeros((), device=next(network.parameters()).device)
             for k in range(shares):
                 torch.manual_seed((schedule.seed * 1_000_003 + step) * 1024 + rank * shares + k)
                 part = slice(rank * shares + k, None, world * shares)
                 value = loss(step, part) / shares
                 value.backward()  # type: ignore[no-untyped-call]
-                total = total + value.detach().cpu()
+                total = total + value.detach()
             break
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
@@ -146,7 +150,13 @@ def _step(
                 parameter.grad /= world
         dist.all_reduce(total)
         total = total / world
-    nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    if not bool(torch.isfinite(norm) & torch.isfinite(total)):
+        # One such step would make every weight not a number, and the loss shows it a step late.
+        raise EngineError(
+            f"training: step {step}: loss {float(total):.3g}, gradient {float(norm):.3g}: not "
+            "finite; lower training.learning_rate, or use --precision fp32 if it was another"
+        )
     optimiser.step()
     return float(total), shares
 
@@ -163,12 +173,12 @@ def _place() -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def processes() -> Iterator[bool]:
+def processes(device: torch.device | str = "cpu") -> Iterator[bool]:
     """Join the other processes that torchrun started, if any; True in the one that writes."""
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield True
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
     try:
         yield dist.get_rank() == 0
         dist.barrier()
@@ -216,7 +226,8 @@ def _resume(path: Path | None, parts: dict[str, Any], fingerprint: str) -> list[
     if path is None or not path.is_file():
         return []
     try:
-        saved = torch.load(path, weights_only=True)
+        # Onto the CPU: the machine that goes on may have no GPU, or another number of them.
+        saved = torch.load(path, weights_only=True, map_location="cpu")
         found = saved["fingerprint"]
         history = [float(v) for v in saved["history"]]
     except Exception as error:

@@ -98,15 +98,20 @@ class Fitted:
     def logit(self, samples: Sequence[Batch]) -> np.ndarray:
         """float[n] of model 2."""
         self.two.eval()
+        device = self.two.classifier.weight.device
         parts = [
-            self.two(pictures(samples[k : k + 64], *self.scale, self.pool))[1].numpy()
+            self.two(pictures(samples[k : k + 64], *self.scale, self.pool).to(device))[1].cpu()
             for k in range(0, len(samples), 64)
         ]
         return np.concatenate(parts)
 
 
 def fit_models(
-    source: Sequence[Batch], target: Sequence[Batch], recipe: Recipe, quiet: bool = False
+    source: Sequence[Batch],
+    target: Sequence[Batch],
+    recipe: Recipe,
+    quiet: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Fitted:
     """The four phases on labelled samples of equal length of both domains.
 
@@ -121,9 +126,9 @@ def fit_models(
     scale = global_scale(source)
     # At least 36 columns of time, however short the sample.
     pool = max(1, min(settings.pool, min(len(b.severity) for b in (*source, *target)) // 36))
-    xs, ys = pictures(source, *scale, pool), labels_of(source)
-    xt, yt = pictures(target, *scale, pool), labels_of(target)
-    one, two = Model(xs.shape[2]), Model(xs.shape[2])
+    xs, ys = pictures(source, *scale, pool).to(device), labels_of(source).to(device)
+    xt, yt = pictures(target, *scale, pool).to(device), labels_of(target).to(device)
+    one, two = Model(xs.shape[2]).to(device), Model(xs.shape[2]).to(device)
     notes: dict[str, Any] = {}
     history: list[dict[str, float]] = []
     with tqdm(total=4 * settings.iterations, desc="paper", disable=quiet or None) as bar:
@@ -135,14 +140,16 @@ def fit_models(
     return Fitted(one, two, scale, pool, notes, history)
 
 
-def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> PaperResult:
+def train(
+    dataset: Dataset, recipe: Recipe, quiet: bool = False, device: torch.device | str = "cpu"
+) -> PaperResult:
     """The four phases; figures on the calibration and test batches of the target domain.
 
     Raises ValueError if a domain lacks one of the classes.
     """
     source = [b for b in dataset.select("train") if b.domain == recipe.source_domain]
     target = [b for b in dataset.select("train") if b.domain == recipe.target_domain]
-    fitted = fit_models(source, target, recipe, quiet)
+    fitted = fit_models(source, target, recipe, quiet, device)
     figures: dict[str, Any] = {
         "recipe": recipe.name,
         "simulated": dataset.simulated,
@@ -160,7 +167,10 @@ def train(dataset: Dataset, recipe: Recipe, quiet: bool = False) -> PaperResult:
                 "accuracy_at_half": round(float((said == label).mean()), 4),
                 "false_alarm_rate": round(float(said[~label].mean()), 4),
             }
-    weights = {"model1": fitted.one.state_dict(), "model2": fitted.two.state_dict()}
+    weights = {
+        "model1": fitted.one.cpu().state_dict(),
+        "model2": fitted.two.cpu().state_dict(),
+    }
     return PaperResult(weights, figures)
 
 

@@ -13,6 +13,7 @@ from export.model.align import ALIGNMENTS
 from export.model.reference import ReferenceSettings
 
 FOLDER = Path(__file__).parents[1] / "recipes"
+PRECISIONS = ("fp32", "bf16")
 
 
 class RecipeError(ExportError):
@@ -67,6 +68,8 @@ class Training:
     align: str = "none"
     """Alignment of source and target features: one of model/align.py."""
     align_weight: float = 0.1
+    precision: str = "fp32"
+    """Of the convolutions and the GRU while training: "fp32" or "bf16". The graph is fp32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,15 +154,14 @@ def load_recipe(name: str) -> Recipe:
     recipe: Recipe = _fill(path, "", Recipe, values)
     if recipe.kind not in ("ours", "paper"):
         raise RecipeError(f"{path}: kind = {recipe.kind!r}: permitted are 'ours' and 'paper'")
-    if recipe.training.align not in ALIGNMENTS:
-        raise RecipeError(
-            f"{path}: training.align = {recipe.training.align!r}: permitted are "
-            f"{', '.join(map(repr, ALIGNMENTS))}"
-        )
-    if recipe.paper.domain_loss not in ("mmd", "mse"):
-        raise RecipeError(
-            f"{path}: paper.domain_loss = {recipe.paper.domain_loss!r}: permitted are 'mmd', 'mse'"
-        )
+    for key, value, permitted in (
+        ("training.align", recipe.training.align, ALIGNMENTS),
+        ("training.precision", recipe.training.precision, PRECISIONS),
+        ("paper.domain_loss", recipe.paper.domain_loss, ("mmd", "mse")),
+    ):
+        if value not in permitted:
+            names = ", ".join(map(repr, permitted))
+            raise RecipeError(f"{path}: {key} = {value!r}: permitted are {names}")
     return recipe
 
 

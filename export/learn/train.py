@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from export.data.dataset import Dataset
+from export.data.ondisk import Shelf
 from export.faults import ExportError
 from export.learn import engine
 from export.learn.crops import UNKNOWN, Crop, draw_crops, kinds_of, make_crops, pools_of, stack
+from export.learn.device import autocast, repeatable
 from export.learn.recipe import Recipe
 from export.model.align import Alignment
 from export.model.fit import (
@@ -56,17 +58,22 @@ class Trained:
 
 
 def train(
-    dataset: Dataset, recipe: Recipe, quiet: bool = False, checkpoint: Path | None = None
+    dataset: Dataset,
+    recipe: Recipe,
+    quiet: bool = False,
+    checkpoint: Path | None = None,
+    device: torch.device | str = "cpu",
 ) -> Trained:
     """Train on splits "train" and "calibrate"; "test" is never looked at.
 
-    `checkpoint`: file to resume the gradient training from, and to keep it in meanwhile.
+    `checkpoint`: file to resume the gradient training from, and to keep it in meanwhile; of
+    whichever device. The trained model is on the CPU.
 
     Raises:
         TrainingError: a domain has no normal training batch, or there is nothing to learn from.
     """
     torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True)
+    repeatable(torch.device(device))
     sizes = recipe.network
     tags = len(dataset.line.tags)
     defective = [b for b in dataset.select("train") if (b.severity > 0).any()]
@@ -77,7 +84,7 @@ def train(
             kinds=len(kinds),
             **{**dataclasses.asdict(sizes), "top_k": min(sizes.top_k, tags)},
         )
-    )
+    ).to(device)
     try:
         references = fit_references(dataset, recipe)
     except ValueError as error:
@@ -89,11 +96,13 @@ def train(
     history: list[float] = []
     if recipe.training.iterations > 0 and defective:
         fit_evidence(network, [*fitting, *holding], references, recipe)
-        crops = make_crops(network, dataset.select("train"), kinds, references, recipe, quiet)
-        fingerprint = hashlib.sha256(
-            json.dumps([recipe.to_dict(), dataset.sha256, len(crops)], sort_keys=True).encode()
-        ).hexdigest()
-        history = fit_classifier(network, crops, recipe, quiet, checkpoint, fingerprint)
+        some = dataset.select("train")
+        with Shelf() as shelf:
+            crops = make_crops(network, some, kinds, references, recipe, shelf, quiet)
+            fingerprint = hashlib.sha256(
+                json.dumps([recipe.to_dict(), dataset.sha256, len(crops)], sort_keys=True).encode()
+            ).hexdigest()
+            history = fit_classifier(network, crops, recipe, quiet, checkpoint, fingerprint)
     network.eval()
     held = dataset.select("calibrate")
     fusing = held if held else dataset.select("train")
@@ -111,7 +120,7 @@ def train(
         "threshold_from_normals": sum(1 for b in judged if b.level == 0),
     }
     return Trained(
-        network=network,
+        network=network.cpu(),
         references=references,
         thresholds=thresholds,
         drift=drift,
@@ -135,7 +144,7 @@ def fit_classifier(
         # Severity is learnt here; only without labels does it follow the deviation head.
         network.severity_deviation.fill_(-20.0)
     pools = pools_of(crops)
-    alignment = Alignment(settings.align, network.config.pooled)
+    alignment = Alignment(settings.align, network.config.pooled).to(network.bias.device)
     return engine.fit(
         nn.ModuleList([network, alignment]),
         lambda step, part: _loss(
@@ -164,14 +173,18 @@ def _loss(
 ) -> Tensor:
     """Kind of defect, defect at all, ordinal severity, sparse cam; alignment if the recipe asks."""
     settings = recipe.training
-    x, mask, severity_BN = (every[part] for every in stack(crops, recipe, step))
+    device = network.device
+    x, mask, severity_BN = stack(crops, recipe, step, part, device)
     crops = crops[part]
-    states = network.zero_states(len(crops))[: len(network.convs) + 2]
-    scores, severity_logit, cam, pooled, _ = network.classify(x, mask, states)
+    *states, pool = network.zero_states(len(crops))[: len(network.convs) + 2]
+    # The heads add up in float64 whatever the trunk is computed in.
+    with autocast(settings.precision, device):
+        h, gru_out, g, _ = network.trunk(x, mask, states)
+    scores, severity_logit, cam, pooled, _ = network.heads(h, gru_out, g, pool)
     use = severity_BN >= 0
     use[:, : min(WARM_CROP, use.shape[1] // 2)] = False
     bad = severity_BN > 0
-    kind = torch.tensor([c.kind for c in crops])
+    kind = torch.tensor([c.kind for c in crops], device=device)
     logit = torch.logsumexp(scores[..., 1:], dim=-1) - scores[..., 0]
     defect = nn.functional.binary_cross_entropy_with_logits(logit, bad.float(), reduction="none")
     wanted = torch.where(bad, kind[:, None].clamp(min=1), 0)
@@ -184,7 +197,7 @@ def _loss(
     loss = ((defect + named + level.mean(-1)) * use).sum() / use.sum().clamp(min=1)
     loss = loss + settings.cam_sparsity * cam.abs().sum(-1).mean()
     if settings.align != "none":
-        source = torch.tensor([not c.of_target for c in crops])
+        source = torch.tensor([not c.of_target for c in crops], device=device)
         loss = loss + settings.align_weight * alignment(
             pooled[:, -1], bad[:, -1], logit[:, -1], source
         )

@@ -136,6 +136,11 @@ class Evidence(nn.Module):
         P = self.config.tags
         return {"slow": (2 * 8 * P,), "anchor": (2 * (5 * P + 1),)}
 
+    def zero_states(self) -> list[Tensor]:
+        """States of one line before its first step."""
+        device = self.spread.device
+        return [torch.zeros(1, *shape, device=device) for shape in self.states().values()]
+
 
 def _joined(state_BQ: Tensor) -> Tensor:
     """float32 pairs -> float64."""

@@ -38,8 +38,10 @@ def fit_references(dataset: Dataset, recipe: Recipe) -> dict[str, Reference]:
     for name, batches in normal.items():
         if not batches:
             raise ValueError(f'domain "{name}" has no normal training batch to learn from')
-    spread = [halves(b.features, b.valid) for batches in normal.values() for b in batches]
-    usual = np.median(spread, axis=0)
+    usual = None
+    if settings.drift_factor > 0.0:
+        spread = [halves(b.features, b.valid) for batches in normal.values() for b in batches]
+        usual = np.median(spread, axis=0)
     out: dict[str, Reference] = {}
     source: FloatArray | None = None
     if recipe.source_domain:
@@ -61,7 +63,7 @@ def fit_references(dataset: Dataset, recipe: Recipe) -> dict[str, Reference]:
             settings,
             steps,
             source,
-            usual if settings.drift_factor > 0.0 else None,
+            usual,
         )
         if first and name == first[0]:
             source = out[name][1]
@@ -78,42 +80,56 @@ def normals(dataset: Dataset, domain: str, split: str = "train") -> list[Batch]:
 
 
 def tensors(
-    batch: Batch, reference: Reference, recipe: Recipe, part: slice = slice(None)
+    batch: Batch,
+    reference: Reference,
+    recipe: Recipe,
+    part: slice = slice(None),
+    device: torch.device | str = "cpu",
 ) -> dict[str, Tensor]:
     """The graph's four inputs for a part of one batch, without the B axis."""
     loc, scale = reference
     slots = slots_of(len(batch.features), batch.first_step, recipe.reference.slot_steps, len(loc))[
         part
     ]
-    return {
-        "features": torch.from_numpy(batch.features[part]),
-        "valid": torch.from_numpy(batch.valid[part]),
-        "loc": torch.from_numpy(loc[slots]),
-        "scale": torch.from_numpy(scale[slots]),
+    arrays = {
+        "features": batch.features[part],
+        "valid": batch.valid[part],
+        "loc": loc[slots],
+        "scale": scale[slots],
     }
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+def score(
+    network: Network,
+    batches: Sequence[Batch],
+    references: dict[str, Reference],
+    recipe: Recipe,
+    keep: Sequence[str] = OUTPUTS,
+) -> list[dict[str, FloatArray]]:
+    """The outputs named in `keep` over whole batches (`score_one`): all take half a megabyte."""
+    outs = (score_one(network, batch, references, recipe) for batch in batches)
+    return [{name: out[name] for name in keep} for out in outs]
 
 
 @torch.no_grad()
-def score(
-    network: Network, batches: Sequence[Batch], references: dict[str, Reference], recipe: Recipe
-) -> list[dict[str, FloatArray]]:
-    """Every output of the network over whole batches, in blocks with the state carried on."""
-    results = []
-    for batch in batches:
-        states = network.zero_states(1)
-        parts: list[tuple[Tensor, ...]] = []
-        for first in range(0, len(batch.features), 120):
-            block = tensors(batch, references[batch.domain], recipe, slice(first, first + 120))
-            out = network(**{k: v[None] for k, v in block.items()}, states=states)
-            parts.append(out[: len(OUTPUTS)])
-            states = list(out[len(OUTPUTS) :])
-        results.append(
-            {
-                name: torch.cat([p[i] for p in parts], dim=1)[0].numpy()
-                for i, name in enumerate(OUTPUTS)
-            }
+def score_one(
+    network: Network, batch: Batch, references: dict[str, Reference], recipe: Recipe
+) -> dict[str, FloatArray]:
+    """Every output of the network over one batch, in blocks with the state carried on."""
+    states = network.zero_states(1)
+    parts: list[tuple[Tensor, ...]] = []
+    for first in range(0, len(batch.features), 120):
+        block = tensors(
+            batch, references[batch.domain], recipe, slice(first, first + 120), network.device
         )
-    return results
+        out = network(**{k: v[None] for k, v in block.items()}, states=states)
+        parts.append(out[: len(OUTPUTS)])
+        states = list(out[len(OUTPUTS) :])
+    return {
+        name: torch.cat([p[i] for p in parts], dim=1)[0].cpu().numpy()
+        for i, name in enumerate(OUTPUTS)
+    }
 
 
 @torch.no_grad()
@@ -140,21 +156,22 @@ def fit_deviation(
     if not keep_map:
         network.residual_map.copy_(_residual_map(network, fitting, references, recipe))
     held = list(holding) or list(fitting)
-    residuals = torch.cat([_normalised(network, b, references, recipe)[2] for b in held])
+    residuals = torch.cat([_normalised(network, b, references, recipe)[2].cpu() for b in held])
     network.residual_spread.copy_(residuals.square().mean(0).sqrt().clamp(min=0.1))
     smooth = []
     for batch in held:
         normal, _, residual = _normalised(network, batch, references, recipe)
-        zero = torch.zeros(1, 4 * P)
-        smooth.append(network.smoothed(normal[None], residual[None], zero)[0][0])
+        zero = torch.zeros(1, 4 * P, device=network.device)
+        smooth.append(network.smoothed(normal[None], residual[None], zero)[0][0].cpu())
     every = torch.cat(smooth)
     # Whole batches differ more than minutes do: the spread is taken where it is widest, in the
     # worst tenth of the batches rather than over all minutes alike.
     per_batch = torch.stack([part.square().mean(0).sqrt() for part in smooth])
     spread = torch.maximum(every.square().mean(0).sqrt(), per_batch.quantile(0.9, dim=0))
     network.smooth_spread.copy_(spread.clamp(min=0.05))
-    scores = [s["deviation_score"] for s in score(network, held, references, recipe)]
+    outs = score(network, held, references, recipe, keep=("deviation_score",))
     # deviation_line is (1, 0) here, so the logit is the bare score.
+    scores = [out["deviation_score"] for out in outs]
     every_score = np.concatenate([s[min(WARM_STEPS, len(s) // 2) :] for s in scores])
     middle, high = np.quantile(every_score, [0.5, 0.99])
     slope = 4.0 / max(float(high - middle), 0.1)
@@ -168,9 +185,11 @@ def _residual_map(
     recipe: Recipe,
 ) -> Tensor:
     network.residual_map.zero_()
-    means = [_normalised(network, b, references, recipe)[0][..., MEAN] for b in fitting]
-    z = torch.cat(means).double()
-    z = z - z.mean(0)
+    # Written to its place at once: a list, its concatenation and its doubles take four times this.
+    z = torch.empty(sum(len(b.severity) for b in fitting), network.config.tags, dtype=torch.double)
+    for part, batch in zip(z.split([len(b.severity) for b in fitting]), fitting):
+        part.copy_(_normalised(network, batch, references, recipe)[0][..., MEAN])
+    z -= z.mean(0)
     covariance = z.t() @ z / max(1, len(z) - 1)
     ridge = recipe.ridge * torch.diag(covariance).clamp(min=0.1)
     precision = torch.linalg.inv(covariance + torch.diag(ridge))
@@ -182,7 +201,7 @@ def _residual_map(
 def _normalised(
     network: Network, batch: Batch, references: dict[str, Reference], recipe: Recipe
 ) -> tuple[Tensor, Tensor, Tensor]:
-    block = tensors(batch, references[batch.domain], recipe)
+    block = tensors(batch, references[batch.domain], recipe, device=network.device)
     z, mask, residual = network.normalise(*(v[None] for v in block.values()))
     return z[0], mask[0], residual[0]
 
@@ -213,7 +232,8 @@ def fit_fusion(
         network.fuse.copy_(torch.tensor([0.0, 1.0, 0.0]))
         return "no labelled defect held out: deviation head alone"
     rows, labels, weights = [], [], []
-    for batch, out in zip(batches, score(network, batches, references, recipe)):
+    outs = score(network, batches, references, recipe, keep=("classifier", "deviation_score"))
+    for batch, out in zip(batches, outs):
         use = (batch.severity >= 0) & (np.arange(len(batch.severity)) >= WARM_STEPS)
         if use.any():
             rows.append(np.stack([out["classifier"][use], out["deviation_score"][use]], axis=1))
@@ -268,7 +288,7 @@ def fit_thresholds(
     recipe: Recipe,
 ) -> tuple[Thresholds, DriftFit]:
     """Thresholds for the false-alarm budget on held-out normals; drift on the same."""
-    outs = score(network, held, references, recipe)
+    outs = score(network, held, references, recipe, keep=("logit", "pooled", "deviation"))
     normal = [(b, o) for b, o in zip(held, outs) if b.level == 0]
     peaks = np.array([held_logit(o["logit"], recipe.persist_steps).max() for _, o in normal])
     # With n normal batches a budget below 1/n cannot be resolved: the highest peak plus a margin.

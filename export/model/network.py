@@ -219,8 +219,18 @@ class Network(nn.Module):
 
         `x_BNPQ` is evidence after the dead zone; `states` those of the convolutions, GRU and pool.
         """
-        config, P, C = self.config, self.config.tags, self.config.channels
-        *conv_states, gru_state, pool_state = states
+        *states, pool_state = states
+        h_BNPC, gru_out, g, next_states = self.trunk(x_BNPQ, mask_BNP, states)
+        *outputs, pool_next = self.heads(h_BNPC, gru_out, g, pool_state)
+        scores, severity_logit, cam, summary = outputs
+        return scores, severity_logit, cam, summary, [*next_states, pool_next]
+
+    def trunk(
+        self, x_BNPQ: Tensor, mask_BNP: Tensor, states: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """(h [B,N,P,C], GRU [B,N,H], its input [B,N,G], states): all that may be half precise."""
+        config = self.config
+        *conv_states, gru_state = states
         x = torch.cat([x_BNPQ, mask_BNP.unsqueeze(-1)], dim=-1)
         x = nn.functional.dropout(x, config.dropout, self.training)
         h_BNPC = torch.relu(self.second(torch.relu(self.encoder(x) + self.embedding)))
@@ -235,6 +245,13 @@ class Network(nn.Module):
 
         g = torch.tanh(self.gru_encoder(x_BNPQ[..., _FOR_GRU].flatten(2)))
         gru_out, gru_next = self.gru(g, gru_state.unsqueeze(0))
+        return h_BNPC, gru_out, g, [*next_states, gru_next.squeeze(0)]
+
+    def heads(
+        self, h_BNPC: Tensor, gru_out: Tensor, g: Tensor, pool_state: Tensor
+    ) -> tuple[Tensor, ...]:
+        """(scores, severity logit, cam, pooled, next pool state) of what `trunk` gives."""
+        config, P, C = self.config, self.config.tags, self.config.channels
         # In float64: a thousand terms enter each score, and blocks must add up like single steps.
         each = torch.cat([h_BNPC.flatten(2), gru_out, g], dim=-1).double()
         pooled, last = ema(each, pool_state.double(), config.pool_steps)
@@ -248,12 +265,17 @@ class Network(nn.Module):
         by_tag = tags_BNPC * self.severity_head.double()
         severity_logit = (whole[..., -1] + by_tag.sum((-2, -1))).float()
         summary = torch.cat([tags_BNPC.mean(2), pooled[..., P * C + config.gru :]], -1).float()
-        next_states += [gru_next.squeeze(0), last.float()]
-        return scores.float(), severity_logit, cam, summary, next_states
+        return scores.float(), severity_logit, cam, summary, last.float()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is; whatever it is given goes there too."""
+        return self.bias.device
 
     def zero_states(self, lines: int) -> list[Tensor]:
         """States before the first step."""
-        return [torch.zeros(lines, *shape) for shape in self.config.states().values()]
+        shapes = self.config.states().values()
+        return [torch.zeros(lines, *shape, device=self.device) for shape in shapes]
 
     def parameter_count(self) -> int:
         """Trained parameters, without the fitted buffers."""

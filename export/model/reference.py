@@ -16,11 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.core.features import FEATURES
+from export.data.ondisk import Shelf
 
 FloatArray = npt.NDArray[np.float32]
 
 LEVELS = tuple(FEATURES.index(name) for name in ("mean", "min", "max"))
 """Features that carry the level of a tag."""
+
+WORK_BYTES = 384 << 20
+"""Memory for building a table; beyond it the tags go one part after another."""
+COPIES = 4
+"""Copies in float64 that are alive at once while a table is built."""
 
 ONE_SIGMA = 0.6827
 """Share of |deviations| below one standard deviation of a normal distribution."""
@@ -75,6 +81,49 @@ def build_reference(
     """
     if not features:
         raise ValueError("the reference needs at least one normal batch")
+    P, F = features[0].shape[1:]
+    each = sum(len(batch) for batch in features) * F * 8 * COPIES
+    width = max(1, WORK_BYTES // each)
+    if width >= P:
+        table, any_good = _table(
+            features, valid, ranges_P, settings, schedule_steps, source_scale, drift
+        )
+        columns = [table]
+    else:
+        columns, any_good = [], False
+        with Shelf() as shelf:
+            # Laid down tag by tag, so that a few tags of every batch are read without the others.
+            by_tag = [shelf.put(np.asarray(batch).swapaxes(0, 1)) for batch in features]
+            share = [shelf.put(np.asarray(batch).swapaxes(0, 1)) for batch in valid]
+            for first in range(0, P, width):
+                part = slice(first, first + width)
+                table, good = _table(
+                    [batch[part].swapaxes(0, 1) for batch in by_tag],
+                    [batch[part].swapaxes(0, 1) for batch in share],
+                    ranges_P[part],
+                    settings,
+                    schedule_steps,
+                    None if source_scale is None else source_scale[:, part],
+                    None if drift is None else drift[part],
+                )
+                columns.append(table)
+                any_good = any_good or good
+    if not any_good:
+        raise ValueError("no normal step has half of its rows good")
+    loc, scale = (np.concatenate(parts, axis=1) for parts in zip(*columns))
+    return loc, scale
+
+
+def _table(
+    features: Sequence[FloatArray],
+    valid: Sequence[FloatArray],
+    ranges_P: FloatArray,
+    settings: ReferenceSettings,
+    schedule_steps: Sequence[int] | None,
+    source_scale: FloatArray | None,
+    drift: FloatArray | None,
+) -> tuple[tuple[FloatArray, FloatArray], bool]:
+    """((loc, scale) of some tags, is any of their steps good): no tag depends on another."""
     longest = max(len(batch) for batch in features)
     slot_steps = settings.slot_steps
     slots = 1 if slot_steps == 0 else -(-longest // slot_steps)
@@ -82,17 +131,18 @@ def build_reference(
 
     per_slot: list[list[npt.NDArray[np.float64]]] = [[] for _ in range(slots)]
     for batch, share in zip(features, valid):
-        x = np.where(share[..., None] >= 0.5, batch, np.nan).astype(np.float64)
+        good = np.asarray(share)[..., None] >= 0.5
+        x = np.ascontiguousarray(np.where(good, batch, np.nan), np.float64)
         if slot_steps == 0:
             per_slot[0].append(x)
             continue
         for slot in range(-(-len(x) // slot_steps)):
             per_slot[slot].append(x[slot * slot_steps : (slot + 1) * slot_steps])
     stacked = [np.concatenate(parts) if parts else np.full((1, P, F), np.nan) for parts in per_slot]
+    del per_slot, x
 
     loc = np.stack([_quiet(np.nanmedian, rows) for rows in stacked])
-    if np.isnan(loc).all():
-        raise ValueError("no normal step has half of its rows good")
+    any_good = not bool(np.isnan(loc).all())
     loc = _fill(loc)
     spreads = [np.abs(rows - loc[slot]) for slot, rows in enumerate(stacked)]
     group = _schedule_of_slot(slots, slot_steps, schedule_steps)
@@ -113,7 +163,9 @@ def build_reference(
         level[list(LEVELS)] = True
         scale = np.where(level, np.hypot(scale, settings.drift_factor * widest), scale)
 
+    del spreads, rows
     everything = np.concatenate(stacked)
+    del stacked
     overall = _quiet(np.nanstd, everything)
     floor = settings.floor_overall * np.nan_to_num(overall)
     floor = np.maximum(floor, settings.floor_range * ranges_P[:, None])
@@ -121,12 +173,13 @@ def build_reference(
     if source_scale is not None:
         reach = source_scale if len(source_scale) == slots else source_scale.mean(0, keepdims=True)
         scale = np.maximum(scale, settings.floor_source * reach)
-    return loc.astype(np.float32), np.maximum(scale, 1e-6).astype(np.float32)
+    return (loc.astype(np.float32), np.maximum(scale, 1e-6).astype(np.float32)), any_good
 
 
 def halves(batch_SPF: FloatArray, valid_SP: FloatArray) -> FloatArray:
     """|mean of the second half - mean of the first half| of a stretch, float32[P, F]."""
-    x = np.where(valid_SP[..., None] >= 0.5, batch_SPF, np.nan).astype(np.float64)
+    good = np.asarray(valid_SP)[..., None] >= 0.5
+    x = np.ascontiguousarray(np.where(good, batch_SPF, np.nan), np.float64)
     cut = len(x) // 2
     return np.nan_to_num(np.abs(_quiet(np.nanmean, x[cut:]) - _quiet(np.nanmean, x[:cut])))
 

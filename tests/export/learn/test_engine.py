@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -129,18 +131,25 @@ def test_another_error_is_not_taken_for_memory() -> None:
         fit(small(), broken, SCHEDULE, quiet=True)
 
 
-def test_two_processes_train_like_one(toy: Dataset, recipe: Recipe, tmp_path: Path) -> None:
-    """torchrun on loopback; without dropout, which each process draws for its own share."""
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_two_processes_train_like_one(
+    toy: Dataset, recipe: Recipe, tmp_path: Path, dropout: float
+) -> None:
+    """torchrun on loopback, gloo. Dropout each process draws for its own share of a mini-batch:
+
+    with it the losses agree as those of two seeds do, and the weights remain the same in both.
+    """
     plain = dataclasses.replace(
         recipe,
-        network=dataclasses.replace(recipe.network, dropout=0.0),
-        training=dataclasses.replace(recipe.training, iterations=6),
+        network=dataclasses.replace(recipe.network, dropout=dropout),
+        training=dataclasses.replace(recipe.training, iterations=30 if dropout else 6),
     )
     save_dataset(toy, tmp_path / "data")
+    (tmp_path / "recipe.json").write_text(json.dumps(plain.to_dict()))
     script = tmp_path / "go.py"
     script.write_text(
         textwrap.dedent(f"""
-        import json, sys
+        import json, os
         from pathlib import Path
         import torch
         from export.data.dataset import load_dataset
@@ -148,17 +157,14 @@ def test_two_processes_train_like_one(toy: Dataset, recipe: Recipe, tmp_path: Pa
         from export.learn.recipe import recipe_of
         from export.learn.train import train
         torch.set_num_threads(1)
-        recipe = recipe_of(json.loads(Path({str(tmp_path / "recipe.json")!r}).read_text()))
-        with engine.processes() as writes:
-            done = train(load_dataset(Path({str(tmp_path / "data")!r})), recipe, quiet=True)
-            if writes:
-                torch.save([done.notes["loss_history"], done.network.state_dict()],
-                           {str(tmp_path / "two.pt")!r})
+        here = Path({str(tmp_path)!r})
+        recipe = recipe_of(json.loads((here / "recipe.json").read_text()))
+        with engine.processes():
+            done = train(load_dataset(here / "data"), recipe, quiet=True)
+            torch.save([done.notes["loss_history"], done.network.state_dict()],
+                       here / f"{{os.environ['RANK']}}.pt")
         """)
     )
-    import json
-
-    (tmp_path / "recipe.json").write_text(json.dumps(plain.to_dict()))
     root = Path(__file__).parents[3]
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
@@ -168,7 +174,36 @@ def test_two_processes_train_like_one(toy: Dataset, recipe: Recipe, tmp_path: Pa
     )  # fmt: skip
     torch.set_num_threads(1)
     one = train(toy, plain, quiet=True)
-    history, weights = torch.load(tmp_path / "two.pt")
-    assert history == pytest.approx(one.notes["loss_history"], abs=2e-4)
+    (history, weights), (history_1, weights_1) = (
+        torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)
+    )
+    assert history == history_1
+    assert all(torch.equal(value, weights_1[name]) for name, value in weights.items())
+    want = one.notes["loss_history"]
+    if dropout:
+        assert np.allclose(history, want, rtol=0.1), np.abs(np.divide(history, want) - 1.0).max()
+        assert history[-1] < 0.8 * history[0]
+        return
+    assert history == pytest.approx(want, abs=2e-4)
     for name, value in one.network.state_dict().items():
         assert torch.allclose(value, weights[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_training_before_it_reaches_the_weights(
+    poison: float,
+) -> None:
+    net = small()
+
+    def loss(step: int, part: slice) -> Tensor:
+        return loss_of(net)(step, part) * (poison if step == 4 else 1.0)
+
+    with pytest.raises(EngineError, match=r"step 4: loss .*not finite; lower training\.learning"):
+        fit(net, loss, SCHEDULE, quiet=True)
+    assert all(torch.isfinite(p).all() for p in net.parameters())
+
+
+def test_ten_steps_are_a_training_too() -> None:
+    short = dataclasses.replace(SCHEDULE, iterations=10)
+    net = small()
+    assert len(fit(net, loss_of(net), short, quiet=True)) == 10
