@@ -1,0 +1,469 @@
+"""Who is trusted, who trusts us, and what is said and done when somebody does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import ua
+from asyncua.common.utils import ServiceError
+from asyncua.crypto.permission_rules import User, UserRole
+from asyncua.server.server import Server
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from edge.cli.quiet import quiet
+from edge.config.types import OpcUaLink, OpcUaSecurity, OpcUaSource, TagRow
+from edge.core.conditions import Condition
+from edge.core.tags import Quality, Reason, Tag
+from edge.drivers.opcua import OpcUaDriver
+from edge.drivers.opcua_identity import load_trust
+from edge.drivers.opcua_trust import Refused, Trust, check_application, expiry_text, judge
+from edge.runtime.clock import LoopClock
+from tests.drivers import pki
+from tests.drivers.pki import EPOCH_S, Pair, Site, authority, pair, secured_server, serving
+from tests.drivers.relay import Relay
+
+Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
+Port = Callable[[], int]
+REFUSED = Condition.CERTIFICATE_REFUSED
+ROW = TagRow(
+    tag=Tag(name="A", text="A", unit="", low=0, high=1e3, component="C01", part="meter"),
+    source=OpcUaSource(link="plc", node="s=A"),
+)
+
+
+async def settle(seconds: float) -> None:
+    done = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, done.set_result, None)
+    await done
+
+
+@asynccontextmanager
+async def driving(
+    port: int, security: OpcUaSecurity, *, wall_s: float = EPOCH_S, host: str = "127.0.0.1"
+) -> AsyncIterator[OpcUaDriver]:
+    link = OpcUaLink(
+        name="plc", url=f"opc.tcp://{host}:{port}/plc", namespace=pki.NAMESPACE, security=security
+    )
+    driver = OpcUaDriver(link, (ROW,), {}, clock=LoopClock(wall_s), jitter=lambda: 0.0)
+    owner = asyncio.create_task(driver.run())
+    try:
+        await settle(0.05)
+        yield driver
+    finally:
+        owner.cancel()
+        await asyncio.gather(owner, return_exceptions=True)
+
+
+async def reads(driver: OpcUaDriver) -> float | None:
+    sample = await driver.read()
+    if sample.quality[0] == Quality.BAD:
+        assert sample.reason[0] == Reason.NOT_CONNECTED
+        return None
+    return float(sample.values[0])
+
+
+@pytest.fixture(autouse=True)
+def _quiet_server() -> Iterator[None]:
+    # The servers meet clients of every kind here, and would say so for pages.
+    with quiet("asyncua.server"):
+        yield
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path / "pki")
+
+
+@pytest.fixture
+def plc() -> Pair:
+    return pair()
+
+
+@pytest.mark.parametrize(
+    ("policy", "mode"),
+    [
+        ("basic256sha256", "sign"),
+        ("basic256sha256", "sign_and_encrypt"),
+        ("aes256sha256rsapss", "sign_and_encrypt"),
+    ],
+)
+@pytest.mark.parametrize("pinned", [False, True], ids=["trusted", "pinned"])
+def test_a_trusted_server_is_read_over_a_secured_channel(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair, policy: str, mode: str, pinned: bool
+) -> None:
+    where = site.trust(plc)
+    pin: dict[str, Any] = {"server_certificate": where, "trust_dir": None} if pinned else {}
+
+    async def main() -> None:
+        port = free_port()
+        async with (
+            serving(await secured_server(port, plc, {"A": 42.0})) as server,
+            driving(port, site.security(policy=policy, mode=mode, **pin)) as driver,
+        ):
+            assert await reads(driver) == 42.0, driver.counters
+            assert driver.counters.conditions == {}
+            assert server.iserver.isession is not None
+
+    virtual(main())
+
+
+def test_a_relay_sees_nothing_of_what_is_read_in_an_encrypted_channel(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair
+) -> None:
+    site.trust(plc)
+    seen = bytearray()
+
+    def listen(data: bytes) -> bytes:
+        seen.extend(data)
+        return data
+
+    async def main() -> None:
+        port = free_port()
+        text = "the secret of the recipe"
+        async with (
+            serving(await secured_server(port, plc, {"A": text})),
+            Relay(free_port(), port) as relay,
+        ):
+            relay.change = listen
+            async with driving(relay.port, site.security()) as driver:
+                assert (await driver.read()).reason[0] == Reason.BAD_ANSWER  # text, but it came
+        assert text.encode() not in seen
+        assert pki.SERVER_URI.encode() in seen  # discovery is in the clear
+
+    virtual(main())
+
+
+@pytest.mark.parametrize(
+    ("certificate", "says"),
+    [
+        (lambda: pair("stranger"), "is not in .* certificate trust"),
+        (lambda: pair(end_days=-1), "expired on .* check that clock first"),
+        (lambda: pair(hosts=("10.9.8.7", "other")), r"does not name the address 127.0.0.1"),
+        (lambda: pair(uri="urn:somebody:else"), "calls itself urn:test:server"),
+        (lambda: pair(uri=None), "for no application"),
+        (lambda: pair(use=ExtendedKeyUsageOID.CLIENT_AUTH), "not meant for a server"),
+        (lambda: pair("weak", bits=1024), "2048 bits"),
+    ],
+    ids=["untrusted", "expired", "host", "uri", "no uri", "use", "weak key"],
+)
+def test_a_server_that_cannot_be_trusted_is_not_connected_to(
+    virtual: Virtual, free_port: Port, site: Site, certificate: Callable[[], Pair], says: str
+) -> None:
+    shown = certificate()
+    if "certificate trust" not in says:
+        site.trust(shown)
+
+    async def main() -> None:
+        port = free_port()
+        async with (
+            serving(await secured_server(port, shown, {"A": 42.0})),
+            Relay(free_port(), port) as relay,
+            driving(relay.port, site.security()) as driver,
+        ):
+            assert await reads(driver) is None
+            assert list(driver.counters.conditions) == [REFUSED]
+            with pytest.raises(AssertionError, match=says):
+                raise AssertionError(driver.counters.conditions[REFUSED])
+            before = relay.connections
+            await settle(120.0)
+            # Discovery, and with it the verdict, costs a connection or two an attempt.
+            assert relay.connections - before <= 2 * (120 / 15 + 5)
+            assert driver.counters.connects == 0
+
+    virtual(main())
+
+
+def test_a_certificate_put_into_the_trust_list_heals_the_link(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair
+) -> None:
+    async def main() -> None:
+        port = free_port()
+        async with (
+            serving(await secured_server(port, plc, {"A": 42.0})),
+            driving(port, site.security()) as driver,
+        ):
+            assert await reads(driver) is None
+            site.trust(plc)
+            await settle(31.0)
+            assert await reads(driver) == 42.0
+            assert driver.counters.conditions == {}
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("pinned", [False, True], ids=["trusted", "pinned"])
+def test_a_swapped_certificate_is_not_followed(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair, pinned: bool
+) -> None:
+    where = site.trust(plc)
+    pin = {"server_certificate": where} if pinned else {}
+    other = pair("stranger")
+
+    async def main() -> None:
+        port = free_port()
+        first = await secured_server(port, plc, {"A": 42.0})
+        second = await secured_server(port, other, {"A": 666.0})
+        async with driving(port, site.security(**pin)) as driver:
+            async with serving(first):
+                await settle(2.1)
+                assert await reads(driver) == 42.0
+            async with serving(second):
+                for _ in range(20):
+                    await settle(1.0)
+                    assert await reads(driver) is None
+                text = driver.counters.conditions[REFUSED]
+                assert pki_fingerprint(other) in text
+                assert ("pinned" in text) is pinned
+
+    virtual(main())
+
+
+def pki_fingerprint(one: Pair) -> str:
+    from edge.drivers.opcua_trust import fingerprint
+
+    return fingerprint(one.certificate)
+
+
+def test_a_server_that_does_not_trust_us_is_told_from_one_that_is_down(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair
+) -> None:
+    site.trust(plc)
+
+    async def refuse(_certificate: Any, _application: Any) -> None:
+        raise ServiceError(ua.StatusCodes.BadCertificateUntrusted)
+
+    async def main() -> None:
+        port = free_port()
+        server = await secured_server(port, plc, {"A": 42.0})
+        server.set_certificate_validator(refuse)
+        async with serving(server), driving(port, site.security()) as driver:
+            assert await reads(driver) is None
+            text = driver.counters.conditions[REFUSED]
+            assert "does not accept our certificate" in text
+            assert pki_fingerprint(site.client) in text
+
+    virtual(main())
+
+
+class OneUser:
+    """Lets in ncm-edge with its password, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def get_user(
+        self, _server: Any, username: str | None = None, password: str | None = None,
+        certificate: Any = None,
+    ) -> User | None:  # fmt: skip
+        self.asked += 1
+        good = (username, password) == ("ncm-edge", "Grüße 7")
+        return User(role=UserRole.User, name=username) if good else None
+
+
+@pytest.mark.parametrize(("password", "good"), [("Grüße 7\n", True), ("guess\n", False)])
+def test_the_password_comes_from_its_file_and_a_wrong_one_is_not_hammered(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair, password: str, good: bool
+) -> None:
+    site.trust(plc)
+    security = replace(
+        site.security(), user="ncm-edge", password_file=site.secret("password", password.encode())
+    )
+
+    async def main() -> None:
+        port, users = free_port(), OneUser()
+        server = await secured_server(port, plc, {"A": 42.0}, user_manager=users)
+        async with serving(server), driving(port, security) as driver:
+            assert await reads(driver) == (42.0 if good else None)
+            if not good:
+                assert 'user "ncm-edge"' in driver.counters.conditions[Condition.LOGIN_REFUSED]
+                await settle(3600.0)
+                assert users.asked <= 20
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("name", ["client.key", "password"])
+def test_a_secret_everybody_may_read_is_not_used(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair, name: str
+) -> None:
+    site.trust(plc)
+    security = replace(
+        site.security(), user="ncm-edge", password_file=site.secret("password", b"x\n")
+    )
+    (site.folder / name).chmod(0o644)
+
+    async def main() -> None:
+        async with driving(free_port(), security) as driver:
+            (text,) = driver.counters.conditions.values()
+            assert f"{name} has mode 0644" in text
+            assert "chmod 600" in text
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("whose", ["server", "client"])
+def test_the_end_of_a_certificate_is_told_thirty_days_ahead(
+    virtual: Virtual, free_port: Port, tmp_path: Path, whose: str
+) -> None:
+    ending = {"end_days": 31.0}
+    plc = pair(**(ending if whose == "server" else {}))
+    client = pair("box", uri=pki.CLIENT_URI, hosts=(), use=None,
+                  **(ending if whose == "client" else {}))  # fmt: skip
+    site = Site(tmp_path / "pki", client)
+    site.trust(plc)
+
+    async def main() -> None:
+        port = free_port()
+        async with (
+            serving(await secured_server(port, plc, {"A": 42.0})),
+            driving(port, site.security()) as driver,
+        ):
+            assert driver.counters.conditions == {}
+            for _ in range(25):
+                await settle(3600.0)
+                await driver.read()
+            text = driver.counters.conditions[Condition.CERTIFICATE_EXPIRES]
+            assert ("the server's" if whose == "server" else "our own") in text
+            assert "30 days" in text
+            assert await reads(driver) == 42.0
+            assert driver.counters.connects == 1
+
+    virtual(main())
+
+
+def test_the_text_counts_the_days_both_ways() -> None:
+    certificate = pair(end_days=10).certificate
+    assert "ends in 10 days" in expiry_text("our own", certificate, EPOCH_S)
+    assert "ended 5 days ago" in expiry_text("our own", certificate, EPOCH_S + 15 * pki.DAY_S)
+    assert expiry_text("our own", certificate, EPOCH_S - 21 * pki.DAY_S) == ""
+
+
+def verdict(shown: Pair, trust: Trust, *, now_s: float = EPOCH_S, floor_s: float = 0.0) -> str:
+    try:
+        judge(shown.certificate, trust, host="127.0.0.1", now_s=now_s, floor_s=floor_s)
+    except Refused as exc:
+        return str(exc)
+    return ""
+
+
+def test_an_authority_vouches_for_a_server_and_takes_its_word_back() -> None:
+    ca = authority()
+    good, revoked = pair("plc", issuer=ca), pair("old plc", issuer=ca)
+    trust = Trust((ca.certificate,))
+    assert verdict(good, trust) == verdict(revoked, trust) == ""
+    listed = Trust((ca.certificate,), (crl(ca, revoked),))
+    assert verdict(good, listed) == ""
+    assert "was revoked" in verdict(revoked, listed)
+    # Even where it was put into the trust list by itself.
+    both = Trust((ca.certificate, revoked.certificate), listed.revocations)
+    assert "was revoked" in verdict(revoked, both)
+
+
+def crl(issuer: Pair, *revoked: Pair) -> Any:
+    from cryptography import x509
+
+    return x509.load_der_x509_crl(pki.revocations(issuer, *revoked))
+
+
+def test_a_trusted_plc_cannot_vouch_for_another() -> None:
+    plc = pair(ca=True)  # self-signed certificates often claim to be authorities
+    stranger = pair("stranger", issuer=plc)
+    assert verdict(plc, Trust((plc.certificate,))) == ""
+    assert "is not in" in verdict(stranger, Trust((plc.certificate,)))
+
+
+def test_a_false_signature_of_an_authority_does_not_count() -> None:
+    ca, false = authority(), authority("plant CA ")
+    forged = pair("plc", issuer=Pair(ca.certificate, false.key))
+    assert "is not in" in verdict(forged, Trust((ca.certificate,)))
+
+
+@pytest.mark.parametrize(
+    ("clock_days", "own_from_days", "trusted_itself", "says"),
+    [
+        (0, -10, True, ""),
+        (-20000, -10, True, ""),  # 1969: no battery; our own certificate knows better
+        (-20000, -200, True, ""),  # begins after ours: somebody put it there, so it exists
+        (-20000, -200, False, "valid only from"),
+        (-100.5, -200, False, ""),  # a PLC that took local time for UTC
+        (1001, -10, True, "expired"),
+        (-20000, 1001, True, "expired"),
+        (20000, -10, False, "expired"),  # a clock that runs ahead refuses: a nuisance, no hole
+    ],
+)
+def test_dates_are_judged_with_a_clock_nobody_vouches_for(
+    clock_days: float, own_from_days: float, trusted_itself: bool, says: str
+) -> None:
+    ca = authority(begin_days=-3000, end_days=9000)
+    plc = pair(issuer=ca)
+    trust = Trust((plc.certificate,) if trusted_itself else (ca.certificate,))
+    found = verdict(
+        plc, trust, now_s=EPOCH_S + clock_days * pki.DAY_S,
+        floor_s=EPOCH_S + own_from_days * pki.DAY_S,
+    )  # fmt: skip
+    assert (says in found) if says else found == ""
+
+
+def test_the_application_is_told_by_its_uri() -> None:
+    check_application(pair().certificate, pki.SERVER_URI)
+    with pytest.raises(Refused, match="calls itself urn:x, but its certificate is for urn:test"):
+        check_application(pair().certificate, "urn:x")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("broken.der", b"no certificate", "broken.der is no certificate"),
+        ("broken.crl", b"no list", "broken.crl is no revocation list"),
+        ("other.crl", pki.revocations(authority("other CA")), "not signed by an authority in"),
+    ],
+)
+def test_a_file_of_the_trust_list_that_cannot_be_used_is_not_passed_over(
+    site: Site, name: str, content: bytes, says: str
+) -> None:
+    (site.trusted / name).write_bytes(content)
+    with pytest.raises(Refused, match=says):
+        load_trust(site.trusted)
+
+
+def test_a_trust_list_takes_der_pem_and_revocation_lists(site: Site) -> None:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    ca = authority()
+    site.trust(ca)
+    (site.trusted / "plc.pem").write_bytes(pair().certificate.public_bytes(Encoding.PEM))
+    (site.trusted / "ca.crl").write_bytes(pki.revocations(ca))
+    (site.trusted / "notes.txt").write_text("not a certificate")
+    trust = load_trust(site.trusted)
+    assert (len(trust.certificates), len(trust.revocations)) == (2, 1)
+
+
+def test_an_empty_trust_list_trusts_nobody(site: Site, plc: Pair) -> None:
+    assert "is not in" in verdict(plc, load_trust(site.trusted))
+
+
+def test_a_server_without_that_policy_says_what_it_has(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair
+) -> None:
+    site.trust(plc)
+
+    async def main() -> None:
+        port = free_port()
+        server: Server = await secured_server(
+            port, plc, {"A": 1.0}, policies=[ua.SecurityPolicyType.Basic256Sha256_SignAndEncrypt]
+        )
+        async with (
+            serving(server),
+            driving(port, site.security(policy="aes256sha256rsapss")) as driver,
+        ):
+            assert await reads(driver) is None
+            said = driver.counters.last_error
+            assert "offers no Aes256_Sha256_RsaPss SignAndEncrypt; it offers Basic256Sha256" in said
+
+    virtual(main())
