@@ -169,6 +169,19 @@ async def shown_certificate(
     )
 
 
+async def shown_certificates(url: str, timeout_s: float) -> list[x509.Certificate]:
+    """The different certificates a server shows, usually one. Raises OSError or TimeoutError."""
+    async with asyncio.timeout(timeout_s):
+        try:
+            endpoints = await Client(url, timeout_s).connect_and_get_server_endpoints()
+        except OSError:
+            raise
+        except Exception as exc:  # asyncua raises anything, down to a bare AssertionError
+            raise OSError(describe(exc)) from exc
+    blobs = dict.fromkeys(one.ServerCertificate for one in endpoints if one.ServerCertificate)
+    return [x509_from_der(blob) for blob in blobs]  # type: ignore[no-untyped-call]
+
+
 async def _open_channel(client: Client, link: OpcUaLink, identity: Identity | None) -> None:
     try:
         await client.open_secure_channel()

@@ -80,7 +80,7 @@ def judge(
     if trust.pinned is None and not names_host(certificate, host):
         raise Refused(
             f"{name} does not name the address {host} of the link (it names "
-            f"{', '.join(_hosts(certificate)) or 'none'}); dial it by such a name, or pin the "
+            f"{', '.join(hosts(certificate)) or 'none'}); dial it by such a name, or pin the "
             "certificate with server_certificate"
         )
 
@@ -169,10 +169,11 @@ def _check_use(certificate: x509.Certificate, name: str) -> None:
 
 def names_host(certificate: x509.Certificate, host: str) -> bool:
     """Whether the certificate names the host, a DNS name or an IP address."""
-    return host.casefold() in (name.casefold() for name in _hosts(certificate))
+    return host.casefold() in (name.casefold() for name in hosts(certificate))
 
 
-def _hosts(certificate: x509.Certificate) -> list[str]:
+def hosts(certificate: x509.Certificate) -> list[str]:
+    """Host names and IP addresses in the certificate."""
     names = _extension(certificate, x509.SubjectAlternativeName)
     if names is None:
         return []
