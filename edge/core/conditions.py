@@ -30,6 +30,7 @@ class Condition(StrEnum):
     CERTIFICATE_REFUSED = "certificate refused"
     LOGIN_REFUSED = "login refused"
     CERTIFICATE_EXPIRES = "certificate expires"
+    SUBSCRIPTION_LOST = "subscription lost"
     INPUT_BAD = "input bad"
     ACQUISITION_DEAD = "acquisition dead"
     MODEL_MISSING = "model missing"
@@ -98,6 +99,12 @@ TABLE: Mapping[Condition, Row] = MappingProxyType({
         cause="A certificate ends within 30 days or has ended.",
         action="Renew it and have it trusted on both sides; it is used from the next connect on. "
         "`ncm-edge certificate --show` lists the days left.",
+    ),
+    Condition.SUBSCRIPTION_LOST: Row(
+        ne107=_M, off_s=600.0,
+        cause="A server stopped reporting changes without saying so; the link was made anew.",
+        action='Values are not affected; where it happens again and again, set mode = "read" for '
+        "the link in line.toml.",
     ),
     Condition.INPUT_BAD: Row(
         ne107=_F, alarm=Alarm.BAD_INPUT, on_s=30.0, off_s=30.0,

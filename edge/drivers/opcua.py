@@ -22,6 +22,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 
 from edge.config.types import OpcUaLink, OpcUaSource, TagRow, WordBlock
+from edge.core.conditions import Condition
 from edge.core.tags import Quality, Reason
 from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
 from edge.drivers.opcua_answers import TOO_LARGE, Answers, read_request
@@ -135,8 +136,10 @@ class OpcUaDriver:
                 return read
             feed.check(read)
         if feed.lost:
-            self._connection.drop(client, feed.lost)
+            self.counters.conditions[Condition.SUBSCRIPTION_LOST] = feed.lost
+            self._connection.drop(client, feed.lost, politely=True)
             return Answers(len(self._sources))
+        self.counters.conditions.pop(Condition.SUBSCRIPTION_LOST, None)
         return feed.answers
 
     async def _poll(self, client: Client | None) -> tuple[Answers, bool]:

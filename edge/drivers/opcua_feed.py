@@ -1,17 +1,18 @@
 """A subscription to the nodes of one link, and whether it may still be believed.
 
-A subscription can die without a sign: the server drops it, or its publishing stops, while session
-and reads go on (`auto_reconnect` of asyncua does not see it either). So nothing is believed for
-long:
+A subscription can die without a sign: the server drops it, or stops to watch its nodes, while
+session and reads go on (`auto_reconnect` of asyncua does not see it either). So nothing is believed
+for long:
 
-- the server has to be heard every `KEEP_ALIVE_S`, with data or without; silence for three of them
-  is loss;
+- the server has to be heard every `KEEP_ALIVE_S`, with data or without. Once it is late, every row
+  is read; three in a row missing is loss;
 - every `CHECK_S` (sooner for tags whose age limit is shorter) all nodes are read as well. A node
   whose value differs from what was reported has to be reported anew; until it is, every row is
   read, and if it still is not after `SETTLE_INTERVALS` publishing intervals, that is loss.
 
-Loss costs the client: the driver discards it, and a new one gets a new subscription. The Read also
-brings the source time stamps up to date, because a value that stands still is not reported.
+So a value is never older than `CHECK_S` and a row, whatever the server does. Loss costs the client:
+the driver discards it, and a new one gets a new subscription. The Read also brings the source time
+stamps up to date, because a value that stands still is not reported.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from asyncua.ua.attribute_ids import AttributeIds
 
 from edge.drivers.opcua_answers import UNKNOWN, Answers
 
-KEEP_ALIVE_S = 2.0
+KEEP_ALIVE_S = 1.0
 """Longest silence of a subscription that is well; the server may ask for more."""
-SILENCES = 3
-CHECK_S = 5.0
+LATE, LOST = 1.5, 3.0
+"""Silence in keep-alive periods after which rows are read, and the subscription is given up."""
+CHECK_S = 3.0
 SETTLE_INTERVALS = 3
 LIFETIME_S = 60.0
 """The server forgets the subscription this long after we are gone."""
@@ -82,7 +84,7 @@ class Feed:
             made = await client.uaclient.create_subscription(params, self.take)
         self._publishing_ms = max(self._publishing_ms, made.RevisedPublishingInterval)
         period_s = self._publishing_ms * made.RevisedMaxKeepAliveCount / 1e3
-        self._silence_s = SILENCES * max(period_s, KEEP_ALIVE_S)
+        self._silence_s = max(period_s, KEEP_ALIVE_S)
         for at in range(0, len(nodes), chunk):
             items = ua.CreateMonitoredItemsParameters()
             items.SubscriptionId = made.SubscriptionId
@@ -126,10 +128,12 @@ class Feed:
     def due(self) -> bool:
         """Whether this row has to be read; may find the subscription lost."""
         now_s = self._now()
-        if now_s - self._heard_s > self._silence_s:
-            self.lost = f"the subscription was silent for {now_s - self._heard_s:.1f} s"
+        silent_s = now_s - self._heard_s
+        if silent_s > LOST * self._silence_s:
+            self.lost = f"the subscription was silent for {silent_s:.1f} s"
         unexplained = self._differs & (self._reports == self._reports_then)
-        return bool(unexplained.any()) or self._unmonitored or now_s >= self._check_s
+        late = silent_s > LATE * self._silence_s
+        return late or bool(unexplained.any()) or self._unmonitored or now_s >= self._check_s
 
     def check(self, read: Answers) -> None:
         """Take over a complete Read of all nodes just made; may find the subscription lost."""

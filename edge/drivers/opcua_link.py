@@ -78,6 +78,7 @@ class Connection:
         self._timeout_s = link.timeout_ms / 1000
         self._turn = asyncio.Lock()  # fair: a write waits for one request, never for a poll
         self._timeouts_in_a_row = 0
+        self._dropped = asyncio.Event()
         self._why = ""
         self._said: str | None = None
 
@@ -88,12 +89,11 @@ class Connection:
             client = new_client(self._link)
             trouble = Condition.LINK_DOWN
             try:
-                async with client.subscribe_state() as states:
-                    session, why, trouble = await self._open(client)
-                    if session is not None:
-                        pause_s = 0.0
-                        why = await self._stay(client, session, states.wait_for_state)
-                        self._counters.lost += 1
+                session, why, trouble = await self._open(client)
+                if session is not None:
+                    pause_s = 0.0
+                    why = await self._stay(client, session)
+                    self._counters.lost += 1
             finally:
                 self.client = None
                 self._counters.connected = False
@@ -117,35 +117,42 @@ class Connection:
             return None, str(exc), exc.condition
         except Exception as exc:  # asyncua raises anything, down to a bare AssertionError
             return None, describe(exc), Condition.LINK_DOWN
-        conditions.clear()
+        for condition in BACKOFF_S:
+            conditions.pop(condition, None)
         self._watch_expiry(session)
         self._why, self._timeouts_in_a_row = "", 0
+        self._dropped.clear()
         self.client = client
         self._counters.connected = True
         self._counters.connects += 1
         self._say("")
         return session, "", Condition.LINK_DOWN
 
-    async def _stay(
-        self,
-        client: Client,
-        session: Session,
-        wait_for_state: Callable[[UaClientState], Awaitable[None]],
-    ) -> str:
-        """Keep the open channel alive until the connection is lost; returns why."""
-        while True:
+    async def _stay(self, client: Client, session: Session) -> str:
+        """Keep the open channel alive until the connection is lost or given up; returns why."""
+        while not await self._left(client, renew_after_s(client)):
             try:
-                async with asyncio.timeout(renew_after_s(client)):
-                    await wait_for_state(UaClientState.DISCONNECTED)
-            except TimeoutError:
-                try:
-                    async with self._turn, asyncio.timeout(self._timeout_s):
-                        await renew_channel(client)
-                except Exception as exc:
-                    return f"the secure channel could not be renewed: {describe(exc)}"
-                self._watch_expiry(session)
-            else:
-                return self._why or "the server closed the connection"
+                async with self._turn, asyncio.timeout(self._timeout_s):
+                    await renew_channel(client)
+            except Exception as exc:
+                return f"the secure channel could not be renewed: {describe(exc)}"
+            self._watch_expiry(session)
+        return self._why or "the server closed the connection"
+
+    async def _left(self, client: Client, wait_s: float) -> bool:
+        """Wait until the socket is gone or `drop` was called, `wait_s` at most."""
+        async with client.subscribe_state() as states:
+            ends = (
+                asyncio.ensure_future(states.wait_for_state(UaClientState.DISCONNECTED)),
+                asyncio.ensure_future(self._dropped.wait()),
+            )
+            try:
+                await asyncio.wait(ends, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                return any(end.done() for end in ends)
+            finally:
+                for end in ends:
+                    end.cancel()
+                await asyncio.gather(*ends, return_exceptions=True)
 
     def _watch_expiry(self, session: Session) -> None:
         """At each connect and each renewal of the channel, so a link up for months is watched."""
@@ -213,10 +220,16 @@ class Connection:
         counters.last_error = text
         return Failed(reason, text, getattr(exc, "code", 0))
 
-    def drop(self, client: Client, why: str) -> None:
-        """Give this client up; `run` makes a new one."""
+    def drop(self, client: Client, why: str, *, politely: bool = False) -> None:
+        """Give this client up; `run` makes a new one.
+
+        `politely`: the channel is well, so the session is closed; servers have few to give away.
+        """
         if client is not self.client:
             return
         self._why = why
         self.client = None
-        client.disconnect_socket()
+        self._counters.connected = False
+        self._dropped.set()
+        if not politely:
+            client.disconnect_socket()

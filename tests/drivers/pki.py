@@ -176,10 +176,16 @@ async def secured_server(
         await server.load_certificate(shown.der)
         await server.load_private_key(shown.key_der)
     index = await server.register_namespace(NAMESPACE)
+    await add_nodes(server, index, values)
+    return server
+
+
+async def add_nodes(server: Server, index: int, values: dict[str, Any]) -> None:
+    """Nodes without source time stamps: the server's clock is not the test's."""
     for name, value in values.items():
         node = ua.NodeId.from_string(f"ns={index};s={name}")
         await server.nodes.objects.add_variable(node, name, value)
-    return server
+        await server.write_attribute_value(node, ua.DataValue(ua.Variant(value)))
 
 
 @asynccontextmanager
