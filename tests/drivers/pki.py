@@ -130,6 +130,13 @@ class Site:
         self.secret("client.key", self.client.key_der)
         (folder / "client.der").write_bytes(self.client.der)
 
+    @classmethod
+    def at(cls, folder: Path) -> Site:
+        """The site another process made there."""
+        site = cls.__new__(cls)
+        site.folder, site.trusted = folder, folder / "trusted"
+        return site
+
     def secret(self, name: str, content: bytes) -> Path:
         path = self.folder / name
         path.write_bytes(content)
