@@ -288,6 +288,71 @@ def test_the_password_comes_from_its_file_and_a_wrong_one_is_not_hammered(
     virtual(main())
 
 
+class OneCertificate:
+    """Lets in the holder of one certificate."""
+
+    def __init__(self, known: Pair) -> None:
+        self._known = known
+
+    def get_user(
+        self, _server: Any, username: str | None = None, password: str | None = None,
+        certificate: Any = None,
+    ) -> User | None:  # fmt: skip
+        return User(role=UserRole.User) if certificate == self._known.der else None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_user_may_have_a_certificate_instead_of_a_name(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair, known: bool
+) -> None:
+    site.trust(plc)
+    user = pair("user", uri=None, hosts=(), use=None)
+    (site.folder / "user.der").write_bytes(user.der)
+    security = replace(
+        site.security(),
+        user_certificate=site.folder / "user.der",
+        user_key=site.secret("user.key", user.key_der),
+    )
+
+    async def main() -> None:
+        port = free_port()
+        users = OneCertificate(user if known else plc)
+        server = await secured_server(port, plc, {"A": 42.0}, user_manager=users)
+        async with serving(server), driving(port, security) as driver:
+            assert await reads(driver) == (42.0 if known else None), driver.counters
+            assert (Condition.LOGIN_REFUSED in driver.counters.conditions) is not known
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("asks", ["", "http://opcfoundation.org/UA/SecurityPolicy#None"])
+def test_a_password_is_not_sent_in_the_clear_whatever_the_server_asks(
+    virtual: Virtual, free_port: Port, site: Site, plc: Pair, asks: str
+) -> None:
+    site.trust(plc)
+    security = replace(
+        site.security(mode="sign"), user="ncm-edge",
+        password_file=site.secret("password", "Grüße 7".encode()),
+    )  # fmt: skip
+
+    async def main() -> None:
+        port, users = free_port(), OneUser()
+        server = await secured_server(port, plc, {"A": 42.0}, user_manager=users)
+        async with serving(server):
+            for endpoint in server.iserver.endpoints:
+                for token in endpoint.UserIdentityTokens:
+                    token.SecurityPolicyUri = asks
+            async with driving(port, security) as driver:
+                if asks:
+                    assert await reads(driver) is None
+                    assert "in the clear" in driver.counters.conditions[Condition.LOGIN_REFUSED]
+                    assert users.asked == 0
+                else:
+                    assert await reads(driver) == 42.0, driver.counters
+
+    virtual(main())
+
+
 @pytest.mark.parametrize("name", ["client.key", "password"])
 def test_a_secret_everybody_may_read_is_not_used(
     virtual: Virtual, free_port: Port, site: Site, plc: Pair, name: str
