@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge import __version__
+from edge.cli.parsers import certificate
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -23,6 +24,7 @@ EXAMPLES = """examples:
   ncm-edge tags --errors                     live tag table, only what is not good
   ncm-edge run --config /etc/ncm-edge        the daemon, as systemd starts it
   ncm-edge status --watch                    what the daemon says; exit code = NE 107 number
+  ncm-edge certificate --show                certificates of OPC UA links, days left
   ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
 """
 
@@ -130,6 +132,8 @@ def _parser() -> argparse.ArgumentParser:
     twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
     twin.add_argument("--speed", type=_rate, default=1.0, help="plant seconds per second")
     twin.set_defaults(function=_twin)
+
+    certificate.add_parser(commands, place)
 
     status = commands.add_parser(
         "status", parents=[site], help="what the daemon says; exit code = NE 107"

@@ -111,7 +111,7 @@ class App:
         return LineRunner(
             line,
             LineCore(self._setup(line, None if engine is None else engine.bundle)),
-            build_all(line),
+            build_all(line, self._clock),
             ring,
             engine,
             refused,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.config.tables_opcua import SECURITY_KEYS
 from edge.config.types import (
     Appliance,
     Line,
@@ -15,6 +16,7 @@ from edge.config.types import (
     ModbusSource,
     ModelSettings,
     OpcUaLink,
+    OpcUaSecurity,
     OpcUaSource,
     Outputs,
     Source,
@@ -67,7 +69,7 @@ def _line(directory: Path, parts: LineParts) -> Line:
     return Line(
         name=parts.name,
         title=parts.line["title"],
-        links=tuple(_link(row) for row in parts.line["link"]),
+        links=tuple(_link(row, directory) for row in parts.line["link"]),
         tags=tuple(_tag_row(row) for row in parts.tags["tag"]),
         context=tuple(_tag_row(row) for row in parts.tags["context"]),
         topology=Topology(
@@ -94,12 +96,26 @@ def _line(directory: Path, parts: LineParts) -> Line:
     )
 
 
-def _link(row: Values) -> Link:
-    fields = {name: value for name, value in row.items() if name not in ("protocol", "forbidden")}
+_NO_FIELDS = ("protocol", "forbidden", *(key.name for key in SECURITY_KEYS))
+_NO_PATHS = ("security_policy", "security_mode", "application_uri", "user")
+
+
+def _link(row: Values, directory: Path) -> Link:
+    fields = {name: value for name, value in row.items() if name not in _NO_FIELDS}
     if row["protocol"] == "opc-ua":
-        return OpcUaLink(**fields)
+        return OpcUaLink(**fields, security=_security(row, directory))
     forbidden = tuple((span["table"], span["first"], span["last"]) for span in row["forbidden"])
     return ModbusLink(**fields, forbidden=forbidden)
+
+
+def _security(row: Values, directory: Path) -> OpcUaSecurity:
+    given = {key.name: row[key.name] for key in SECURITY_KEYS if key.name in row}
+    return OpcUaSecurity(
+        **{
+            name.removeprefix("security_"): value if name in _NO_PATHS else directory / value
+            for name, value in given.items()
+        }
+    )
 
 
 _TAG_KEYS = ("name", "text", "unit", "low", "high", "component", "part", "frozen_s", "max_age_s")

@@ -79,7 +79,19 @@ def _link(line: Line, link: Link) -> str:
     asked = f"{len(rows)} values in {requests} request{'' if requests == 1 else 's'} a row"
     if isinstance(link, ModbusLink):
         return f"link       {link.name}: Modbus TCP {link.host}:{link.port}, {asked}"
-    return f"link       {link.name}: OPC UA {link.url}, {asked}"
+    return f"link       {link.name}: OPC UA {link.url}, {asked}{_security(link)}"
+
+
+def _security(link: OpcUaLink) -> str:
+    security = link.security
+    if security.policy == "none":
+        return ""
+    who = f"user {security.user}" if security.user else "the user of its certificate"
+    named = security.user or security.user_certificate
+    return (
+        f", {security.policy} {security.mode.replace('_', ' ')}, {who if named else 'anonymous'}, "
+        f"{'pinned' if security.server_certificate else 'trusted'} server certificate"
+    )
 
 
 def request_count(link: Link, rows: Sequence[TagRow]) -> int:
@@ -145,6 +157,12 @@ def _warnings(line: Line) -> list[str]:
         f"{place}: link {link.name} carries no tag and no block; remove it from line.toml"
         for link in line.links
         if link.name not in used
+    ]
+    found += [
+        f"{place}: link {link.name} is neither signed nor encrypted (security_policy); whoever is "
+        "on its network can change what is read and written"
+        for link in line.links
+        if isinstance(link, OpcUaLink) and link.security.policy == "none" and not line.simulation
     ]
     if line.outputs.block_r is None:
         found.append(f"{place}: no block R, so neither the PLC's heartbeat nor answers are seen")

@@ -8,6 +8,7 @@ limit nobody entered is a limit nobody is responsible for (register contract, ha
 from __future__ import annotations
 
 from edge.config.keys import FileSpec, Key, Need, Section
+from edge.config.tables_opcua import SECURITY_KEYS, SUBSCRIPTION_KEYS
 from edge.core.registers import BLOCK_R_WORDS, BLOCK_W_WORDS
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -84,6 +85,8 @@ LINK = Section(
             default=800, doc="Longest wait for an answer; must be shorter than a row."),
         Key(name="max_nodes_per_read", kind="whole", protocol="opc-ua", low=1, high=500,
             default=500, doc="Most nodes asked for in one Read."),
+        *SUBSCRIPTION_KEYS,
+        *SECURITY_KEYS,
     ),
 )  # fmt: skip
 

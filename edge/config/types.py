@@ -37,6 +37,26 @@ class ModbusLink:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpcUaSecurity:
+    """Channel security and identity of one OPC UA connection. Files are read at each connect."""
+
+    policy: Literal["none", "basic256sha256", "aes256sha256rsapss"] = "none"
+    mode: Literal["sign", "sign_and_encrypt"] = "sign_and_encrypt"
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    trust_dir: Path | None = None
+    """Trusted certificates and revocation lists."""
+    server_certificate: Path | None = None
+    """The only certificate the server may show."""
+    application_uri: str = ""
+    """Empty: the one in `client_certificate`."""
+    user: str = ""
+    password_file: Path | None = None
+    user_certificate: Path | None = None
+    user_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpcUaLink:
     """One OPC UA connection."""
 
@@ -46,6 +66,9 @@ class OpcUaLink:
     """Namespace URI of every node of this link; its index is resolved at each connect."""
     timeout_ms: int = 800
     max_nodes_per_read: int = 500
+    mode: Literal["read", "subscription"] = "read"
+    publishing_ms: int = 500
+    security: OpcUaSecurity = OpcUaSecurity()
 
 
 Link = ModbusLink | OpcUaLink

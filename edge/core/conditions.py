@@ -27,6 +27,10 @@ class Condition(StrEnum):
     """Everything that may be wrong or unusual."""
 
     LINK_DOWN = "link down"
+    CERTIFICATE_REFUSED = "certificate refused"
+    LOGIN_REFUSED = "login refused"
+    CERTIFICATE_EXPIRES = "certificate expires"
+    SUBSCRIPTION_LOST = "subscription lost"
     INPUT_BAD = "input bad"
     ACQUISITION_DEAD = "acquisition dead"
     MODEL_MISSING = "model missing"
@@ -77,6 +81,30 @@ TABLE: Mapping[Condition, Row] = MappingProxyType({
         cause="No answer from a PLC or server; its process values are bad.",
         action="Check power, network and address of the named link; the appliance reconnects by "
         "itself.",
+    ),
+    Condition.CERTIFICATE_REFUSED: Row(
+        ne107=_F, alarm=Alarm.BAD_INPUT,
+        cause="A certificate was refused, so there is no connection; its process values are bad.",
+        action="Read the reason; compare fingerprints with `ncm-edge certificate --show` before "
+        "anything is trusted.",
+    ),
+    Condition.LOGIN_REFUSED: Row(
+        ne107=_F, alarm=Alarm.BAD_INPUT,
+        cause="The server refused the user of the link; its process values are bad.",
+        action="Correct user and password file of the link; it is tried slowly, so that no account "
+        "is locked.",
+    ),
+    Condition.CERTIFICATE_EXPIRES: Row(
+        ne107=_M,
+        cause="A certificate ends within 30 days or has ended.",
+        action="Renew it and have it trusted on both sides; it is used from the next connect on. "
+        "`ncm-edge certificate --show` lists the days left.",
+    ),
+    Condition.SUBSCRIPTION_LOST: Row(
+        ne107=_M, off_s=600.0,
+        cause="A server stopped reporting changes without saying so; the link was made anew.",
+        action='Values are not affected; where it happens again and again, set mode = "read" for '
+        "the link in line.toml.",
     ),
     Condition.INPUT_BAD: Row(
         ne107=_F, alarm=Alarm.BAD_INPUT, on_s=30.0, off_s=30.0,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from edge.config.types import Line, Link, ModbusLink, TagRow, WordBlock
 from edge.drivers.base import Driver
+from edge.runtime.clock import Clock, SystemClock
 
 __all__ = ["blocks_of", "build", "build_all", "rows_of"]
 
@@ -23,8 +24,15 @@ def blocks_of(line: Line, link_name: str) -> dict[str, WordBlock]:
     return {name: block for name, block in blocks.items() if block.link == link_name}
 
 
-def build(link: Link, rows: Sequence[TagRow], blocks: Mapping[str, WordBlock]) -> Driver:
+def build(
+    link: Link,
+    rows: Sequence[TagRow],
+    blocks: Mapping[str, WordBlock],
+    clock: Clock | None = None,
+) -> Driver:
     """The driver of one link; opens nothing until its `run()` is a task.
+
+    `clock` (default: the system's) judges the dates of certificates and nothing else.
 
     `rows` are the tags of this link; Sample arrays are indexed like them. Only `blocks["W"]` can
     ever be written. Raises ValueError when a row or block cannot be served by the link (two
@@ -36,12 +44,12 @@ def build(link: Link, rows: Sequence[TagRow], blocks: Mapping[str, WordBlock]) -
         return ModbusDriver(link, rows, blocks)
     from edge.drivers.opcua import OpcUaDriver
 
-    return OpcUaDriver(link, rows, blocks)
+    return OpcUaDriver(link, rows, blocks, clock=clock or SystemClock())
 
 
-def build_all(line: Line) -> dict[str, Driver]:
+def build_all(line: Line, clock: Clock | None = None) -> dict[str, Driver]:
     """One driver per link of the line, by link name."""
     return {
-        link.name: build(link, rows_of(line, link.name), blocks_of(line, link.name))
+        link.name: build(link, rows_of(line, link.name), blocks_of(line, link.name), clock)
         for link in line.links
     }

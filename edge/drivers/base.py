@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.config.types import WordBlock
+from edge.core.conditions import Condition
 
 
 class LinkError(Exception):
@@ -53,6 +54,8 @@ class LinkCounters:
     last_error: str = ""
     rtt_ms: float = 0.0
     """Duration of the last complete poll, ms."""
+    conditions: dict[Condition, str] = field(default_factory=dict)
+    """What is wrong beyond up and down (certificates, say), with its detail."""
     bad_addresses: list[str] = field(default_factory=list)
     """Addresses the device refuses (exception 2), learnt by bisection."""
 

@@ -16,7 +16,8 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from edge.core.tags import Quality, Reason
 
 _NUMBERS = (bool, int, float)
-_UNKNOWN = (StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid)
+UNKNOWN = (StatusCodes.BadNodeIdUnknown, StatusCodes.BadNodeIdInvalid)
+"""Statuses by which a server says that it does not have a node."""
 TOO_LARGE = frozenset(
     {
         StatusCodes.BadTooManyOperations,
@@ -36,19 +37,21 @@ class Answers:
         self.quality = np.full(count, Quality.BAD, np.uint8)
         self.reason = np.full(count, Reason.NOT_CONNECTED, np.uint8)
         self.source_s: npt.NDArray[np.float64] = np.full(count, np.nan)
-        self.unknown: list[int] = []
+        self.unknown: set[int] = set()
         """Rows whose node the server does not have."""
 
     def put(self, i: int, answer: ua.DataValue) -> None:
         """Take the answer for row `i`: its value only if status and type allow it."""
-        if answer.SourceTimestamp is not None:
-            self.source_s[i] = _epoch_s(answer.SourceTimestamp)
+        stamp = answer.SourceTimestamp
+        self.source_s[i] = math.nan if stamp is None else _epoch_s(stamp)
+        self.values[i], self.quality[i] = math.nan, Quality.BAD
+        self.unknown.discard(i)
         status = answer.StatusCode or ua.StatusCode()
         value = answer.Value.Value if answer.Value is not None else None
         if status.is_bad():
             self.reason[i] = Reason.STATUS_BAD
-            if status.value in _UNKNOWN:
-                self.unknown.append(i)
+            if status.value in UNKNOWN:
+                self.unknown.add(i)
         elif not isinstance(value, _NUMBERS):
             self.reason[i] = Reason.BAD_ANSWER
         elif not math.isfinite(value):
@@ -58,6 +61,12 @@ class Answers:
             uncertain = status.is_uncertain()
             self.quality[i] = Quality.UNCERTAIN if uncertain else Quality.GOOD
             self.reason[i] = Reason.STATUS_UNCERTAIN if uncertain else Reason.NONE
+
+    def take_over(self, other: Answers) -> None:
+        """Become a copy of `other`."""
+        self.values[:], self.source_s[:] = other.values, other.source_s
+        self.quality[:], self.reason[:] = other.quality, other.reason
+        self.unknown = set(other.unknown)
 
 
 def read_request(nodes: Sequence[ua.NodeId]) -> ua.ReadParameters:

@@ -223,6 +223,10 @@ class LineRunner:
         down = [d.name for d in self.drivers.values() if not d.counters.connected]
         if down:
             seen[Condition.LINK_DOWN] = ", ".join(down)
+        for driver in self.drivers.values():
+            for condition, text in driver.counters.conditions.items():
+                said = f"{seen[condition]}; " if condition in seen else ""
+                seen[condition] = f"{said}link {driver.name}: {text}"
         if self._refused is not None:
             seen[self._refused[0]] = self._refused[1]
         if self._publish_fault is not None:

@@ -17,7 +17,7 @@ from edge.core.conditions import TABLE
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
-COMMANDS = ("run", "demo", "check", "tags", "replay", "twin", "status")
+COMMANDS = ("run", "demo", "check", "tags", "replay", "twin", "status", "certificate")
 Capture = pytest.CaptureFixture[str]
 
 
@@ -36,7 +36,7 @@ def test_help_of_every_command(command: str, capsys: Capture) -> None:
     assert f"usage: ncm-edge {command}".strip() in said
     if not command:
         for other in COMMANDS:
-            assert re.search(rf"^    {other} +\S", said, re.MULTILINE), other
+            assert re.search(rf"^    {other}\s+\S", said, re.MULTILINE), other
 
 
 @pytest.mark.parametrize(

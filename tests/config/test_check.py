@@ -53,6 +53,8 @@ def test_a_missing_bundle_is_a_warning(site: Path) -> None:
     assert warnings(load(site)) == (
         f"line a: bundle {site / 'models/a'} is not there; the appliance will keep its ring and "
         "its heartbeat but give no verdict",
+        "line a: link dcs is neither signed nor encrypted (security_policy); whoever is on its "
+        "network can change what is read and written",
     )
 
 

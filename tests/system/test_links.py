@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge.config.types import Appliance
+from edge.config.types import Appliance, OpcUaLink, OpcUaSecurity
 from edge.core.conditions import Condition
 from edge.core.registers import Ne107, Status
 from edge.core.tags import Quality, Reason
@@ -167,5 +169,36 @@ def test_an_opcua_server_gone_and_back_leaves_the_plc_untouched(
             await rig.run(CLEAR_S)
             assert rig.raised() == {Condition.SIMULATION}
             assert_no_row_lost(rig, 90)
+
+    virtual(main())
+
+
+def test_a_link_without_its_certificate_is_named_and_the_other_goes_on(
+    appliance: Appliance, virtual: Virtual, tmp_path: Path
+) -> None:
+    (line,) = appliance.lines
+    security = OpcUaSecurity(
+        policy="basic256sha256",
+        client_certificate=tmp_path / "gone.der",
+        client_key=tmp_path / "gone.key",
+        trust_dir=tmp_path,
+    )
+    links = tuple(
+        replace(link, security=security) if isinstance(link, OpcUaLink) else link
+        for link in line.links
+    )
+    appliance = replace(appliance, lines=(replace(line, links=links),))
+
+    async def main() -> None:
+        async with Rig(appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(30)
+            assert qualities(rig, "plc") == {Quality.GOOD}
+            assert reasons(rig, "dcs") == {Reason.NOT_CONNECTED}
+            assert {Condition.LINK_DOWN, Condition.CERTIFICATE_REFUSED} <= rig.raised()
+            text = rig.text(Condition.CERTIFICATE_REFUSED)
+            assert text.startswith(f"link dcs: {tmp_path / 'gone.der'} cannot be read")
+            assert_no_row_lost(rig, 25)
 
     virtual(main())
