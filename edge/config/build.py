@@ -19,6 +19,8 @@ from edge.config.types import (
     Outputs,
     Source,
     TagRow,
+    TlsFiles,
+    UnitLimits,
     WordBlock,
 )
 from edge.core.codec import Encoding
@@ -67,7 +69,7 @@ def _line(directory: Path, parts: LineParts) -> Line:
     return Line(
         name=parts.name,
         title=parts.line["title"],
-        links=tuple(_link(row) for row in parts.line["link"]),
+        links=tuple(_link(directory, row) for row in parts.line["link"]),
         tags=tuple(_tag_row(row) for row in parts.tags["tag"]),
         context=tuple(_tag_row(row) for row in parts.tags["context"]),
         topology=Topology(
@@ -94,19 +96,39 @@ def _line(directory: Path, parts: LineParts) -> Line:
     )
 
 
-def _link(row: Values) -> Link:
-    fields = {name: value for name, value in row.items() if name not in ("protocol", "forbidden")}
+_FILE_KEYS = ("ca_file", "certificate_file", "key_file")
+_OWN_KEYS = ("forbidden", "unit", "server_name", *_FILE_KEYS)
+
+
+def _link(directory: Path, row: Values) -> Link:
+    fields = {name: value for name, value in row.items() if name not in _OWN_KEYS}
     if row["protocol"] == "opc-ua":
+        del fields["protocol"]
         return OpcUaLink(**fields)
-    forbidden = tuple((span["table"], span["first"], span["last"]) for span in row["forbidden"])
-    return ModbusLink(**fields, forbidden=forbidden)
+    tls = None
+    if row["protocol"] == "modbus-tls":
+        files = {name: directory / row[name] for name in _FILE_KEYS}
+        tls = TlsFiles(**files, server_name=row.get("server_name", ""))
+    limits = ("max_registers", "max_gap", "pause_between_requests_ms")
+    return ModbusLink(
+        **fields,
+        tls=tls,
+        units=tuple(
+            UnitLimits(
+                unit_id=unit["unit_id"], **{name: unit.get(name, row[name]) for name in limits}
+            )
+            for unit in row["unit"]
+        ),
+        forbidden=tuple((span["table"], span["first"], span["last"]) for span in row["forbidden"]),
+    )
 
 
 _TAG_KEYS = ("name", "text", "unit", "low", "high", "component", "part", "frozen_s", "max_age_s")
 
 
 def _tag_row(row: Values) -> TagRow:
-    tag = Tag(**{name: row[name] for name in _TAG_KEYS if name in row})
+    no_range = {"low": 0.0, "high": 0.0}  # a string has no range
+    tag = Tag(**no_range | {name: row[name] for name in _TAG_KEYS if name in row})
     return TagRow(tag=tag, source=_source(row))
 
 
@@ -128,6 +150,7 @@ def _source(row: Values) -> Source:
             offset=row["offset"],
             bit=row.get("bit", 0),
             invalid=row["invalid"],
+            length=row.get("length", 0),
         ),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.config import addresses, build, cross, cross_trim
+from edge.config import addresses, build, credentials, cross, cross_trim
 from edge.config.document import Document
 from edge.config.faults import ConfigError, Fault, suggestion
 from edge.config.keys import Protocol
@@ -179,6 +179,7 @@ def _line(site: _Site, name: str) -> _LineSet:
     codes = None if components is None else cross.named_rows(components, "component", "code")
     if line is not None:
         cross.check_line(line, schedule)
+        credentials.check_credentials(line, site.directory)
     if components is not None:
         cross.check_components(components)
     if tags is not None:

@@ -15,20 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.config.types import ModbusLink, ModbusSource, TagRow
-from edge.core.blocks import Block, ReadPlan, Span, plan
-from edge.core.codec import WORDS, BlockDecoder
+from edge.config.reads import plan_reads
+from edge.config.types import ModbusLink, ModbusSource, Table, TagRow
+from edge.core.blocks import Block, ReadPlan
+from edge.core.codec import BlockDecoder
 from edge.core.tags import Reason
 from edge.drivers.base import LinkCounters
-from edge.drivers.modbus_wire import (
-    MAX_READ_BITS,
-    MAX_READ_REGISTERS,
-    DeviceError,
-    DoubtError,
-    SilenceError,
-    Table,
-    WireError,
-)
+from edge.drivers.modbus_frame import DoubtError, SilenceError, WireError
+from edge.drivers.modbus_wire import DeviceError
 
 _log = logging.getLogger(__name__)
 
@@ -71,36 +65,13 @@ class BlockReader:
         self._rows = rows
         self._counters = counters
         self._read_words = read_words
-        self._plan = ReadPlan(self._plan_reads())
+        self._plan = ReadPlan(plan_reads(link, rows))
         self._units = {b.unit_id: _Unit() for b in self._plan.blocks}
         self._decoders: dict[Block, BlockDecoder] = {}
         self._last: dict[Block, npt.NDArray[np.uint16]] = {}
         self._probe_s = 0.0
         self._silent: set[int] = set()
         """Units that did not answer in this poll: their other blocks are not tried."""
-
-    def _plan_reads(self) -> tuple[Block, ...]:
-        registers: list[Span] = []
-        bits: list[Span] = []
-        for i, row in enumerate(self._rows):
-            source = row.source
-            if not isinstance(source, ModbusSource):
-                raise ValueError(
-                    f'tag "{row.tag.name}": not a Modbus source, but on Modbus link '
-                    f'"{self._link.name}"; give it unit_id, table and address'
-                )
-            if source.table in ("coil", "discrete"):
-                bits.append(Span(i, source.unit_id, source.table, source.address, 1))
-            else:
-                count = WORDS[source.encoding.type]
-                registers.append(Span(i, source.unit_id, source.table, source.address, count))
-        gap, forbidden = self._link.max_gap, self._link.forbidden
-        most = min(self._link.max_registers, MAX_READ_REGISTERS)
-        most_bits = min(16 * most, MAX_READ_BITS)
-        return (
-            *plan(registers, max_count=most, max_gap=gap, forbidden=forbidden),
-            *plan(bits, max_count=most_bits, max_gap=16 * gap, forbidden=forbidden),
-        )
 
     def reset(self) -> None:
         """A new connection: the device may have changed, so ask for everything again."""
