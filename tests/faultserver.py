@@ -1,4 +1,4 @@
-"""A Modbus TCP server that misbehaves on purpose, one script per request.
+"""A Modbus server that misbehaves on purpose, one script per request; MBAP or RTU, TCP or TLS.
 
 It answers every read with registers that say their own address (register a holds `100 + a`), so a
 shifted or foreign answer is seen in the value. A script takes the request's own correct answer and
@@ -8,11 +8,14 @@ returns what is put on the wire instead; `None` in the queue means "answer corre
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
+
+from pymodbus.framer.rtu import FramerRTU
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Request:
     count: int
     data: bytes
     """Registers of a write, else empty."""
+    rtu: bool = False
+    """RTU frames: no transaction, a check sum."""
 
     def frame(
         self,
@@ -38,6 +43,13 @@ class Request:
         length: int | None = None,
     ) -> bytes:
         """An answer frame; what is not given is as the request wants it."""
+        if self.rtu:
+            return with_crc(
+                bytes([
+                    self.unit_id if unit_id is None else unit_id,
+                    self.function if function is None else function,
+                ]) + body
+            )  # fmt: skip
         return (
             struct.pack(
                 ">HHHBB",
@@ -72,6 +84,11 @@ class Request:
         return self.frame(bytes([code]), function=self.function | 0x80)
 
 
+def with_crc(frame: bytes) -> bytes:
+    """An RTU frame with its check sum."""
+    return frame + FramerRTU.compute_CRC(frame).to_bytes(2, "big")
+
+
 class Connection:
     """One client, for scripts that want to do more than answer."""
 
@@ -91,8 +108,12 @@ Script = Callable[[Request, Connection], Awaitable[None]]
 class FaultServer:
     """Use as an async context manager. `script` holds one entry per coming request."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, *, rtu: bool = False, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = port
+        self.rtu = rtu
+        self.tls = tls
         self.requests: list[Request] = []
         self.connections = 0
         self.script: deque[Script | None] = deque()
@@ -102,7 +123,9 @@ class FaultServer:
         self._clients: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> FaultServer:
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(
+            self._client, "127.0.0.1", self.port, ssl=self.tls
+        )
         return self
 
     async def __aexit__(
@@ -145,8 +168,17 @@ class FaultServer:
             self._clients.discard(task)
             writer.close()
 
-    @staticmethod
-    async def _request(reader: asyncio.StreamReader) -> Request:
+    async def _request(self, reader: asyncio.StreamReader) -> Request:
+        if self.rtu:
+            head = await reader.readexactly(6)
+            unit_id, function, address, count = struct.unpack(">BBHH", head)
+            rest = b""
+            if function == 16:
+                octets = await reader.readexactly(1)
+                rest = octets + await reader.readexactly(octets[0])
+            crc = await reader.readexactly(2)
+            assert with_crc(head + rest)[-2:] == crc
+            return Request(0, unit_id, function, address, count, rest[1:], rtu=True)
         header = await reader.readexactly(7)
         transaction, _, length, unit_id = struct.unpack(">HHHB", header)
         pdu = await reader.readexactly(length - 1)
@@ -296,6 +328,17 @@ def refuse(table_function: int, *bad: int) -> Script:
         return r.exception(2) if r.function == table_function and hit else r.good()
 
     return _say(answer)
+
+
+def slow(delay_s: float) -> Script:
+    """The right answer, `delay_s` too late; what is asked meanwhile waits its turn."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await asyncio.sleep(delay_s)
+        if not connection.writer.is_closing():
+            connection.send(request.good())
+
+    return script
 
 
 def late(delay_s: float) -> Script:

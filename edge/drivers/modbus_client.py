@@ -13,9 +13,9 @@ protocol keeps, and shares one context without any certificate authority between
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import ssl
+import termios
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -116,11 +116,13 @@ def client(
         # pymodbus says only that it failed; the plant needs to know why.
         try:
             return await create()
-        except asyncio.CancelledError:
-            raise
         except OSError as exc:
             on_failure(explain(link, exc))
             raise
+        except (termios.error, ValueError) as exc:  # a setting this serial port does not know
+            failure = OSError(f"the port refuses {link.at.partition(' ')[2]}: {exc}")
+            on_failure(explain(link, failure))
+            raise failure from exc
 
     made.ctx.call_create = open_once
     return made
@@ -134,6 +136,8 @@ def explain(link: ModbusLink, exc: OSError | None) -> str:
         why = _CERTIFICATE.get(exc.verify_code, f"certificate refused: {exc.verify_message}")
     elif isinstance(exc, ssl.SSLError):
         why = f"TLS failed: {exc.reason or exc}; both sides need TLS 1.2 or newer"
+    elif isinstance(exc, ConnectionResetError | ConnectionAbortedError) and link.tls is not None:
+        why = "the device broke off the handshake; both sides need TLS 1.2 or newer"
     else:
         why = _SYSTEM.get(exc.errno or 0, exc.strerror or str(exc))
     return f"no {_MEDIUM[link.protocol]}: {why}"
