@@ -5,8 +5,8 @@
 
 Each entry is a device that misbehaves in one way (tests/drivers/faults_modbus.py). It is played in
 virtual time against real sockets. "0 wrong" means that no value was ever delivered as good that is
-not the register's. To try another client, give it the methods of
-tests/drivers/catalogue_modbus.Client and add it to CLIENTS.
+not the register's; the seconds are those of the longest poll. To try another client, give it the
+methods of tests/drivers/catalogue_modbus.Client and add it to CLIENTS.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def verdict(done: Played, bound_s: float) -> str:
         return "; ".join(failed)
     named = ", ".join(sorted(r.name for r in done.reasons))
     back = "" if not done.back_s else f", back after {done.back_s:.0f} s"
-    return f"0 wrong{f' ({named})' if named else ''}{back}"
+    return f"0 wrong{f' ({named})' if named else ''}, {done.slowest_s:.2f} s{back}"
 
 
 def main() -> int:
