@@ -104,6 +104,8 @@ class _Group:
     """intp[m]: where the values go in the output."""
     gather: npt.NDArray[np.intp]
     """intp[m, w]: word indices, least significant word first."""
+    scaled: bool
+    """Some value has a scale or an offset."""
     scale: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
     shift: npt.NDArray[np.uint16]
@@ -143,19 +145,23 @@ class BlockDecoder:
             view = raw.view(_VIEW[g.type])[:, 0]
             if g.type == "bit":
                 view = (view >> g.shift) & np.uint16(1)
-            plain = view.astype(np.float64)
-            if g.type in BCD_DIGITS:
-                plain = _from_bcd(view.astype(np.uint64), BCD_DIGITS[g.type])
             with np.errstate(over="ignore", invalid="ignore"):
-                number = plain * g.scale + g.offset
-            why = np.where(np.isfinite(number), Reason.NONE, Reason.NOT_A_NUMBER)
+                if g.type in BCD_DIGITS:
+                    number = _from_bcd(view.astype(np.uint64), BCD_DIGITS[g.type])
+                else:
+                    number = view.astype(np.float64)
+                if g.scaled:
+                    number = number * g.scale + g.offset
+            bad = ~np.isfinite(number)
+            if bad.any():
+                number[bad] = np.nan
+                reason[g.positions[bad]] = Reason.NOT_A_NUMBER
             if g.invalid is not None:
                 unsigned = raw.view(f"<u{2 * raw.shape[1]}").astype(np.uint64)
                 hit = (unsigned == g.invalid).any(axis=1) & g.has_invalid
-                why[hit] = Reason.INVALID_CODE
-            number[why != Reason.NONE] = np.nan
+                number[hit] = np.nan
+                reason[g.positions[hit]] = Reason.INVALID_CODE
             values[g.positions] = number
-            reason[g.positions] = why
         for i, at, encoding in self._texts:
             readable = text(words[at : at + encoding.length].tolist(), encoding) is not None
             values[i], reason[i] = np.nan, Reason.TEXT if readable else Reason.NOT_A_NUMBER
@@ -191,6 +197,7 @@ def _compile(where: list[int], encodings: Sequence[Encoding], offsets: Sequence[
         swap_bytes=own[0].byte_order == "little",
         positions=np.array(where, np.intp),
         gather=np.array([offsets[i] for i in where], np.intp)[:, None] + rank[None, :],
+        scaled=any((e.scale, e.offset) != (1.0, 0.0) for e in own),
         scale=np.array([e.scale for e in own]),
         offset=np.array([e.offset for e in own]),
         shift=np.array([e.bit for e in own], np.uint16),

@@ -67,7 +67,8 @@ class BlockReader:
         self._read_words = read_words
         self._plan = ReadPlan(plan_reads(link, rows))
         self._units = {b.unit_id: _Unit() for b in self._plan.blocks}
-        self._decoders: dict[Block, BlockDecoder] = {}
+        self._decoders: dict[Block, tuple[npt.NDArray[np.intp], BlockDecoder]] = {}
+        """Block -> which rows it serves, and how."""
         self._last: dict[Block, npt.NDArray[np.uint16]] = {}
         self._probe_s = 0.0
         self._silent: set[int] = set()
@@ -120,8 +121,8 @@ class BlockReader:
         else:
             unit.silent, unit.pause_s = 0, 0.0
             self._last[block] = words
-            where = [s.index for s in block.spans]
-            values[where], reason[where] = self._decoder(block).decode(words)
+            where, decoder = self._decoder(block)
+            values[where], reason[where] = decoder.decode(words)
 
     def _silence(self, unit_id: int) -> None:
         unit = self._units[unit_id]
@@ -164,16 +165,17 @@ class BlockReader:
     def _describe(self, block: Block) -> str:
         return f"{block} ({self._rows[block.spans[0].index].tag.name})"
 
-    def _decoder(self, block: Block) -> BlockDecoder:
-        decoder = self._decoders.get(block)
-        if decoder is None:
+    def _decoder(self, block: Block) -> tuple[npt.NDArray[np.intp], BlockDecoder]:
+        found = self._decoders.get(block)
+        if found is None:
             sources = [self._rows[s.index].source for s in block.spans]
             decoder = BlockDecoder(
                 [s.encoding for s in sources if isinstance(s, ModbusSource)],
                 [s.address - block.address for s in block.spans],
             )
-            self._decoders[block] = decoder
-        return decoder
+            found = (np.array([s.index for s in block.spans], np.intp), decoder)
+            self._decoders[block] = found
+        return found
 
     def raw_words(self, index: int) -> tuple[int, ...]:
         """Registers of row `index` in the last good read; empty before the first one."""
