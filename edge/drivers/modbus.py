@@ -30,6 +30,7 @@ from edge.drivers.modbus_wire import MAX_READ_REGISTERS, MAX_WRITE_REGISTERS, De
 
 _log = logging.getLogger(__name__)
 
+_NONE, _GOOD, _BAD = np.uint8(Reason.NONE), np.uint8(Quality.GOOD), np.uint8(Quality.BAD)
 BACKOFF_S = (0.1, 2.0)
 """First and longest pause before another connection attempt; jitter takes up to half of it."""
 TIMEOUTS_TO_DROP = 3
@@ -184,7 +185,7 @@ class ModbusDriver:
             self.counters.rtt_ms = (loop.time() - start_s) * 1000
         return Sample(
             values=values,
-            quality=np.where(reason == Reason.NONE, Quality.GOOD, Quality.BAD).astype(np.uint8),
+            quality=np.where(reason == _NONE, _GOOD, _BAD),
             reason=reason,
             source_s=np.full(self._count, np.nan),
             start_s=start_s,
