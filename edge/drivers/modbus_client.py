@@ -46,6 +46,7 @@ _CERTIFICATE = {
 _SYSTEM = {
     errno.ENOENT: "there is no such device",
     errno.EACCES: "permission denied; add the user of ncm-edge to the group of the device",
+    errno.EPERM: "not permitted; add DeviceAllow= for it to the service, as ncm-edge.service shows",
     errno.EAGAIN: "another program uses it",
     errno.ECONNREFUSED: "refused; nothing listens on this port",
 }
