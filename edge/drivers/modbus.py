@@ -100,7 +100,7 @@ class ModbusDriver:
             if opened:
                 await asyncio.sleep(self._link.pause_after_connect_ms / 1000)
                 self._timeouts_in_a_row = 0
-                self._reader.reset()
+                self._reader.opened()
                 self._wire = wire
                 await wire.lost.wait()
         finally:

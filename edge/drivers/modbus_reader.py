@@ -74,8 +74,14 @@ class BlockReader:
         self._silent: set[int] = set()
         """Units that did not answer in this poll: their other blocks are not tried."""
 
+    def opened(self) -> None:
+        """A new connection: whatever silenced the units may be over, and nobody has answered yet
+        whom the silent ones could hold up."""
+        self._units = {unit_id: _Unit() for unit_id in self._units}
+        self.reset()
+
     def reset(self) -> None:
-        """A new connection: the device may have changed, so ask for everything again."""
+        """The device may have changed: ask for everything again."""
         self._plan.reset()
         self._note_bad()
 
