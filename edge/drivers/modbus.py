@@ -15,8 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from edge.drivers.modbus_reader import BlockReader
 from edge.drivers.modbus_wire import MAX_READ_REGISTERS, MAX_WRITE_REGISTERS, DeviceError, Wire
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _NONE, _GOOD, _BAD = np.uint8(Reason.NONE), np.uint8(Quality.GOOD), np.uint8(Quality.BAD)
 BACKOFF_S = (0.1, 2.0)
@@ -126,9 +127,8 @@ class ModbusDriver:
 
     # --- one transaction ---
 
-    @asynccontextmanager
-    async def _transaction(self, unit_id: int) -> AsyncIterator[Wire]:
-        """The open connection, for one request. Raises WireError and keeps the counters."""
+    async def _transaction(self, unit_id: int, ask: Callable[[Wire], Awaitable[T]]) -> T:
+        """`ask` the open connection for one thing. Raises WireError and keeps the counters."""
         loop = asyncio.get_running_loop()
         async with self._turn:
             pause_s = self._link.limits(unit_id).pause_between_requests_ms / 1000
@@ -139,7 +139,7 @@ class ModbusDriver:
             if wire is None:
                 raise LostError("not connected")
             try:
-                yield wire
+                answer = await ask(wire)
             except WireError as exc:
                 self.counters.last_error = str(exc)
                 if isinstance(exc, DeviceError):
@@ -157,6 +157,7 @@ class ModbusDriver:
                 self._idle_since_s = loop.time()
             self.counters.ok += 1
             self._answered()
+            return answer
 
     def _answered(self) -> None:
         self._timeouts_in_a_row = 0
@@ -168,8 +169,9 @@ class ModbusDriver:
     async def _read(
         self, unit_id: int, table: Table, address: int, count: int
     ) -> npt.NDArray[np.uint16]:
-        async with self._transaction(unit_id) as wire:
-            return await wire.read(unit_id, table, address, count)
+        return await self._transaction(
+            unit_id, lambda wire: wire.read(unit_id, table, address, count)
+        )
 
     # --- the Driver protocol ---
 
@@ -212,8 +214,9 @@ class ModbusDriver:
         where = check_write(self.name, self._blocks, block, words)
         first = _first(where)
         try:
-            async with self._transaction(where.unit_id) as wire:
-                await wire.write(where.unit_id, first, words)
+            await self._transaction(
+                where.unit_id, lambda wire: wire.write(where.unit_id, first, words)
+            )
         except WireError as exc:
             raise LinkError(f"{self._at(block, where)}: {exc}") from exc
 
