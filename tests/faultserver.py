@@ -1,4 +1,4 @@
-"""A Modbus TCP server that misbehaves on purpose, one script per request.
+"""A Modbus server that misbehaves on purpose, one script per request; MBAP or RTU, TCP or TLS.
 
 It answers every read with registers that say their own address (register a holds `100 + a`), so a
 shifted or foreign answer is seen in the value. A script takes the request's own correct answer and
@@ -8,11 +8,14 @@ returns what is put on the wire instead; `None` in the queue means "answer corre
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
+
+from pymodbus.framer.rtu import FramerRTU
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Request:
     count: int
     data: bytes
     """Registers of a write, else empty."""
+    rtu: bool = False
+    """RTU frames: no transaction, a check sum."""
+    special: Mapping[int, int] = field(default_factory=dict)
+    """Registers that do not hold 100 + their address."""
 
     def frame(
         self,
@@ -38,6 +45,13 @@ class Request:
         length: int | None = None,
     ) -> bytes:
         """An answer frame; what is not given is as the request wants it."""
+        if self.rtu:
+            return with_crc(
+                bytes([
+                    self.unit_id if unit_id is None else unit_id,
+                    self.function if function is None else function,
+                ]) + body
+            )  # fmt: skip
         return (
             struct.pack(
                 ">HHHBB",
@@ -60,7 +74,8 @@ class Request:
             for i, bit in enumerate(bits):
                 octets[i // 8] |= bit << (i % 8)
             return bytes([len(octets)]) + bytes(octets)
-        words = [(100 + self.address + i) & 0xFFFF for i in range(self.count)]
+        at = range(self.address, self.address + self.count)
+        words = [self.special.get(a, (100 + a) & 0xFFFF) for a in at]
         return bytes([2 * self.count]) + struct.pack(f">{self.count}H", *words)
 
     def good(self) -> bytes:
@@ -70,6 +85,11 @@ class Request:
     def exception(self, code: int) -> bytes:
         """An exception answer."""
         return self.frame(bytes([code]), function=self.function | 0x80)
+
+
+def with_crc(frame: bytes) -> bytes:
+    """An RTU frame with its check sum."""
+    return frame + FramerRTU.compute_CRC(frame).to_bytes(2, "big")
 
 
 class Connection:
@@ -91,9 +111,15 @@ Script = Callable[[Request, Connection], Awaitable[None]]
 class FaultServer:
     """Use as an async context manager. `script` holds one entry per coming request."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(
+        self, port: int, *, rtu: bool = False, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = port
+        self.rtu = rtu
+        self.tls = tls
         self.requests: list[Request] = []
+        self.special: dict[int, int] = {}
+        """Registers that do not hold 100 + their address."""
         self.connections = 0
         self.script: deque[Script | None] = deque()
         self.always: Script | None = None
@@ -102,7 +128,9 @@ class FaultServer:
         self._clients: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> FaultServer:
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(
+            self._client, "127.0.0.1", self.port, ssl=self.tls
+        )
         return self
 
     async def __aexit__(
@@ -121,6 +149,11 @@ class FaultServer:
         for task in self._clients:
             task.cancel()
         await asyncio.gather(*self._clients, return_exceptions=True)
+
+    @property
+    def listening(self) -> bool:
+        """Whether the port is open."""
+        return self._server is not None
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -145,19 +178,34 @@ class FaultServer:
             self._clients.discard(task)
             writer.close()
 
-    @staticmethod
-    async def _request(reader: asyncio.StreamReader) -> Request:
+    async def _request(self, reader: asyncio.StreamReader) -> Request:
+        if self.rtu:
+            head = await reader.readexactly(6)
+            unit_id, function, address, count = struct.unpack(">BBHH", head)
+            rest = b""
+            if function == 16:
+                octets = await reader.readexactly(1)
+                rest = octets + await reader.readexactly(octets[0])
+            crc = await reader.readexactly(2)
+            assert with_crc(head + rest)[-2:] == crc
+            return Request(
+                0, unit_id, function, address, count, rest[1:], rtu=True, special=self.special
+            )
         header = await reader.readexactly(7)
         transaction, _, length, unit_id = struct.unpack(">HHHB", header)
         pdu = await reader.readexactly(length - 1)
         function, address, count = struct.unpack(">BHH", pdu[:5])
-        return Request(transaction, unit_id, function, address, count, pdu[6:])
+        return Request(
+            transaction, unit_id, function, address, count, pdu[6:], special=self.special
+        )
 
 
 # --- the catalogue: what real devices and bad networks do ---
 
 
-def _say(make: Callable[[Request], bytes]) -> Script:
+def say(make: Callable[[Request], bytes]) -> Script:
+    """A script that answers with what `make` makes of the request."""
+
     async def script(request: Request, connection: Connection) -> None:
         connection.send(make(request))
 
@@ -246,7 +294,7 @@ def short_echo(request: Request) -> bytes:
 
 
 LIES: dict[str, Script] = {
-    make.__name__: _say(make)
+    make.__name__: say(make)
     for make in (
         short, long, byte_count_too_large, other_function, other_unit, other_transaction,
         transaction_zero, other_protocol, length_zero, long_exception, other_exception, garbage,
@@ -255,7 +303,7 @@ LIES: dict[str, Script] = {
 }  # fmt: skip
 """Answers to a read that Modbus does not allow."""
 LYING_ECHOES: dict[str, Script] = {
-    make.__name__: _say(make) for make in (shifted_echo, short_echo, transaction_zero, other_unit)
+    make.__name__: say(make) for make in (shifted_echo, short_echo, transaction_zero, other_unit)
 }
 """Answers to a write that Modbus does not allow."""
 
@@ -276,6 +324,13 @@ async def half_an_answer(request: Request, connection: Connection) -> None:
     connection.close()
 
 
+async def reset(request: Request, connection: Connection) -> None:
+    """Send half of the answer, then reset the connection."""
+    frame = request.good()
+    connection.send(frame[: len(frame) // 2])
+    connection.writer.transport.abort()
+
+
 async def in_pieces(request: Request, connection: Connection) -> None:
     """The right answer, byte by byte."""
     for octet in request.good():
@@ -285,7 +340,7 @@ async def in_pieces(request: Request, connection: Connection) -> None:
 
 def exception(code: int) -> Script:
     """Answer with an exception."""
-    return _say(lambda request: request.exception(code))
+    return say(lambda request: request.exception(code))
 
 
 def refuse(table_function: int, *bad: int) -> Script:
@@ -295,7 +350,18 @@ def refuse(table_function: int, *bad: int) -> Script:
         hit = any(r.address <= a < r.address + r.count for a in bad)
         return r.exception(2) if r.function == table_function and hit else r.good()
 
-    return _say(answer)
+    return say(answer)
+
+
+def slow(delay_s: float) -> Script:
+    """The right answer, `delay_s` too late; what is asked meanwhile waits its turn."""
+
+    async def script(request: Request, connection: Connection) -> None:
+        await asyncio.sleep(delay_s)
+        if not connection.writer.is_closing():
+            connection.send(request.good())
+
+    return script
 
 
 def late(delay_s: float) -> Script:

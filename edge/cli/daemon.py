@@ -12,6 +12,7 @@ import sys
 from edge.app import App
 from edge.config.types import Appliance
 from edge.runtime.clock import SystemClock
+from edge.runtime.loop import loop_factory
 from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import RingBusy
 
@@ -33,7 +34,8 @@ def run(appliance: Appliance, *, verbose: bool = False) -> int:
                 file=sys.stderr,
             )
             return 1
-    return asyncio.run(_serve(appliance))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_serve(appliance))
 
 
 async def _serve(appliance: Appliance) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from edge.app import App
 from edge.cli.quiet import quiet
 from edge.cli.serve import panel_text
+from edge.config.keys import PROTOCOL_NAMES
 from edge.config.load import ConfigError, load
 from edge.config.types import Appliance, Line, Link, ModbusLink
 from edge.core.registers import ADVISOR_TIMEOUT_S, Status
@@ -188,7 +189,7 @@ class Demo:
         )
         for link in self._line.links:
             at = (
-                f"Modbus TCP {link.host}:{link.port}"
+                f"{PROTOCOL_NAMES[link.protocol]} {link.at}"
                 if isinstance(link, ModbusLink)
                 else f"OPC UA {link.url}"
             )

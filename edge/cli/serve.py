@@ -147,7 +147,7 @@ def _serve(
     async def main() -> None:
         async with TwinServer(line, plant, plc, tag_names=tag_names, speed=speed) as server:
             for link in line.links:
-                at = f"{link.host}:{link.port}" if isinstance(link, ModbusLink) else link.url
+                at = link.at if isinstance(link, ModbusLink) else link.url
                 print(f"link {link.name}: serving on {at}", flush=True)
             await play(server, _Reporter(line))
 

@@ -40,6 +40,7 @@ _WORDS = {
     Reason.NOT_A_NUMBER: "no number",
     Reason.INVALID_CODE: "device says: no value",
     Reason.MISSED: "not polled yet",
+    Reason.TEXT: "",
 }
 
 
@@ -65,6 +66,8 @@ class Reading:
     """Label -> value for every type and order the registers could hold, unscaled."""
     orders: dict[str, float | None]
     """Order -> engineering value in the configured type; the configured order ends with "*"."""
+    says: str | None
+    """What a string says; None for numbers, and where nothing readable was read."""
     text: str
     context: bool
     """True for set-points and the like, which the model does not see."""
@@ -106,20 +109,22 @@ class Survey:
         for i, row in enumerate(self._rows):
             driver, at = place[i]
             raw = driver.raw_words(at)
+            says = _says(row, raw) if reason[i] == Reason.TEXT else None
             out.append(
                 Reading(
                     name=row.tag.name,
                     unit=row.tag.unit,
                     value=_number(values[i]),
-                    quality=Quality(int(quality[i])).name.lower(),
+                    quality="good" if says is not None else Quality(int(quality[i])).name.lower(),
                     why=_why(Reason(int(reason[i])), row.tag),
                     age_s=_number(age_s[i]),
                     where=_where(row),
                     raw=raw,
                     readings={k: _number(v) for k, v in codec.all_orders(raw).items()}
-                    if raw
+                    if len(raw) in (1, 2, 4)
                     else {},
                     orders=_orders(row, raw),
+                    says=says,
                     text=row.tag.text,
                     context=i >= len(self.line.tags),
                 )
@@ -204,7 +209,7 @@ def _cells(r: Reading) -> tuple[str, ...]:
     return (
         "" if r.quality == "good" else "!",
         r.name,
-        "-" if r.value is None else f"{r.value:.6g}",
+        _shown(r),
         r.unit,
         r.quality,
         r.why,
@@ -213,6 +218,12 @@ def _cells(r: Reading) -> tuple[str, ...]:
         " ".join(f"{word:04X}" for word in r.raw),
         "  ".join(f"{k} {'-' if v is None else f'{v:.4g}'}" for k, v in r.orders.items()),
     )
+
+
+def _shown(r: Reading) -> str:
+    if r.says is not None:
+        return f'"{r.says}"'
+    return "-" if r.value is None else f"{r.value:.6g}"
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -250,6 +261,11 @@ def _why(reason: Reason, tag: Tag) -> str:
     return _WORDS[reason]
 
 
+def _says(row: TagRow, raw: tuple[int, ...]) -> str | None:
+    source = row.source
+    return codec.text(raw, source.encoding) if isinstance(source, ModbusSource) and raw else None
+
+
 def _where(row: TagRow) -> str:
     source = row.source
     if not isinstance(source, ModbusSource):
@@ -260,7 +276,9 @@ def _where(row: TagRow) -> str:
 
 def _orders(row: TagRow, raw: tuple[int, ...]) -> dict[str, float | None]:
     source = row.source
-    if not raw or not isinstance(source, ModbusSource) or source.encoding.type == "bit":
+    if not raw or not isinstance(source, ModbusSource):
+        return {}
+    if source.encoding.type in ("bit", "string"):
         return {}
     encoding = source.encoding
     own = (encoding.word_order, encoding.byte_order)
@@ -268,7 +286,10 @@ def _orders(row: TagRow, raw: tuple[int, ...]) -> dict[str, float | None]:
     for label, reading in codec.all_orders(raw).items():
         kind, order = label.split(" ")
         if kind == encoding.type:
-            known = {"AB": ("big", "big"), "BA": ("big", "little"), **codec.ORDERS}[order]
+            known = {
+                "AB": ("big", "big"), "BA": ("big", "little"), **codec.ORDERS,
+                **codec.SWAPPED_ORDERS,
+            }[order]  # fmt: skip
             mine = known == own if len(raw) > 1 else known[1] == own[1]
             value = reading * encoding.scale + encoding.offset
             out[order + ("*" if mine else "")] = _number(value)
@@ -276,7 +297,7 @@ def _orders(row: TagRow, raw: tuple[int, ...]) -> dict[str, float | None]:
 
 
 def _address(link: Any) -> str:
-    return f"{link.host}:{link.port}" if isinstance(link, ModbusLink) else str(link.url)
+    return link.at if isinstance(link, ModbusLink) else str(link.url)
 
 
 def _state(driver: Driver) -> str:

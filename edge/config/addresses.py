@@ -50,7 +50,9 @@ def device(link: Mapping[str, Any]) -> Space:
     """What makes two links reach the same device."""
     if link.get("protocol") == "opc-ua":
         return ("opc-ua", link.get("url"), link.get("namespace"))
-    return ("modbus-tcp", link.get("host"), link.get("port"))
+    if link.get("protocol") == "modbus-rtu":
+        return ("modbus", link.get("device"), 0)
+    return ("modbus", link.get("host"), link.get("port"))
 
 
 def tag_spans(tags: Document, links: Mapping[str, Mapping[str, Any]]) -> list[Span]:
@@ -68,6 +70,8 @@ def tag_spans(tags: Document, links: Mapping[str, Mapping[str, Any]]) -> list[Sp
 
 
 def _words(row: Mapping[str, Any]) -> int:
+    if row.get("type") == "string":
+        return int(row.get("length", 1))
     return WORDS[row["type"]] if row.get("type") in WORDS else 1
 
 
@@ -154,7 +158,7 @@ def check_overlaps(tags: list[Span], blocks: list[Span], forbidden: list[Span]) 
     for span in (*tags, *blocks):
         for area in forbidden:
             without_unit = (*span.space[:3], span.space[-1])
-            same = span.space[0] == "modbus-tcp" and without_unit == area.space
+            same = span.space[0] == "modbus" and without_unit == area.space
             if same and span.first <= area.last and area.first <= span.last:
                 key = "address"
                 span.document.fault(

@@ -21,6 +21,8 @@ from edge.config.types import (
     Outputs,
     Source,
     TagRow,
+    TlsFiles,
+    UnitLimits,
     WordBlock,
 )
 from edge.core.codec import Encoding
@@ -98,14 +100,31 @@ def _line(directory: Path, parts: LineParts) -> Line:
 
 _NO_FIELDS = ("protocol", "forbidden", *(key.name for key in SECURITY_KEYS))
 _NO_PATHS = ("security_policy", "security_mode", "application_uri", "user")
+_FILE_KEYS = ("ca_file", "certificate_file", "key_file")
+_OWN_KEYS = ("forbidden", "unit", "server_name", *_FILE_KEYS)
 
 
 def _link(row: Values, directory: Path) -> Link:
-    fields = {name: value for name, value in row.items() if name not in _NO_FIELDS}
     if row["protocol"] == "opc-ua":
+        fields = {name: value for name, value in row.items() if name not in _NO_FIELDS}
         return OpcUaLink(**fields, security=_security(row, directory))
-    forbidden = tuple((span["table"], span["first"], span["last"]) for span in row["forbidden"])
-    return ModbusLink(**fields, forbidden=forbidden)
+    fields = {name: value for name, value in row.items() if name not in _OWN_KEYS}
+    tls = None
+    if row["protocol"] == "modbus-tls":
+        files = {name: directory / row[name] for name in _FILE_KEYS}
+        tls = TlsFiles(**files, server_name=row.get("server_name", ""))
+    limits = ("max_registers", "max_gap", "pause_between_requests_ms")
+    return ModbusLink(
+        **fields,
+        tls=tls,
+        units=tuple(
+            UnitLimits(
+                unit_id=unit["unit_id"], **{name: unit.get(name, row[name]) for name in limits}
+            )
+            for unit in row["unit"]
+        ),
+        forbidden=tuple((span["table"], span["first"], span["last"]) for span in row["forbidden"]),
+    )
 
 
 def _security(row: Values, directory: Path) -> OpcUaSecurity:
@@ -122,7 +141,8 @@ _TAG_KEYS = ("name", "text", "unit", "low", "high", "component", "part", "frozen
 
 
 def _tag_row(row: Values) -> TagRow:
-    tag = Tag(**{name: row[name] for name in _TAG_KEYS if name in row})
+    no_range = {"low": 0.0, "high": 0.0}  # a string has no range
+    tag = Tag(**no_range | {name: row[name] for name in _TAG_KEYS if name in row})
     return TagRow(tag=tag, source=_source(row))
 
 
@@ -144,6 +164,7 @@ def _source(row: Values) -> Source:
             offset=row["offset"],
             bit=row.get("bit", 0),
             invalid=row["invalid"],
+            length=row.get("length", 0),
         ),
     )
 

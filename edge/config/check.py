@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.config.keys import PROTOCOL_NAMES
 from edge.config.load import ConfigError, load
+from edge.config.reads import plan_reads
 from edge.config.types import (
     Appliance,
     Line,
     Link,
     ModbusLink,
-    ModbusSource,
     OpcUaLink,
     TagRow,
     WordBlock,
 )
-from edge.core import blocks
-from edge.core.codec import WORDS
 from edge.core.registers import TAGS_BAD_BITS
 
 FINE = 0
@@ -78,7 +77,7 @@ def _link(line: Line, link: Link) -> str:
     requests = request_count(link, rows)
     asked = f"{len(rows)} values in {requests} request{'' if requests == 1 else 's'} a row"
     if isinstance(link, ModbusLink):
-        return f"link       {link.name}: Modbus TCP {link.host}:{link.port}, {asked}"
+        return f"link       {link.name}: {PROTOCOL_NAMES[link.protocol]} {link.at}, {asked}"
     return f"link       {link.name}: OPC UA {link.url}, {asked}{_security(link)}"
 
 
@@ -98,21 +97,7 @@ def request_count(link: Link, rows: Sequence[TagRow]) -> int:
     """Requests one poll of these tags costs on the link."""
     if isinstance(link, OpcUaLink):
         return -(-len(rows) // link.max_nodes_per_read)
-    spans = [
-        blocks.Span(
-            index=index,
-            unit_id=row.source.unit_id,
-            table=row.source.table,
-            address=row.source.address,
-            count=WORDS[row.source.encoding.type],
-        )
-        for index, row in enumerate(rows)
-        if isinstance(row.source, ModbusSource)
-    ]
-    plan = blocks.plan(
-        spans, max_count=link.max_registers, max_gap=link.max_gap, forbidden=link.forbidden
-    )
-    return len(plan)
+    return len(plan_reads(link, rows))
 
 
 def _trim(line: Line) -> str:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge.config import cross_encoding, cross_modbus
 from edge.config.addresses import device
 from edge.config.document import Document, row_subject
 from edge.config.faults import suggestion
 from edge.config.locate import Path
 from edge.config.tables import CONTEXT, LINK, TAG
-from edge.core.codec import WORDS
 from edge.core.schedule import Schedule
-
-_BIT_TABLES = ("coil", "discrete")
 
 
 def named_rows(document: Document, name: str, label: str) -> dict[str, dict[str, Any]]:
@@ -65,6 +63,7 @@ def check_line(line: Document, schedule: Schedule | None) -> None:
                     subject,
                     "name",
                 )
+        cross_modbus.check_link(line, index, subject, link)
         if row_s is not None and link.get("timeout_ms", 0) >= row_s * 1000:
             line.fault(
                 ("link", index, "timeout_ms"),
@@ -133,7 +132,8 @@ def check_tags(
             _check_place(tags, path, subject, row, components)
             _check_range(tags, path, subject, row)
             if "table" in row:
-                _check_encoding(tags, path, subject, row)
+                cross_encoding.check(tags, path, subject, row)
+                cross_modbus.check_unit_id(tags, path, subject, row, links)
 
 
 def _check_place(
@@ -162,6 +162,11 @@ def _check_place(
 
 def _check_range(tags: Document, path: Path, subject: str, row: Mapping[str, Any]) -> None:
     low, high = row.get("low"), row.get("high")
+    for name in ("low", "high"):
+        # Only a string has no range. A wrong value is left out of `row`, too, but is no new fault.
+        missing = name not in row and (*path, name) not in tags.locator.paths
+        if path[0] == "context" and missing and row.get("type") != "string":
+            tags.fault(path, f"missing key '{name}' (number); add it", subject, name)
     if low is not None and high is not None and low >= high:
         tags.fault(
             (*path, "low"),
@@ -174,67 +179,6 @@ def _check_range(tags: Document, path: Path, subject: str, row: Mapping[str, Any
         )
 
 
-def _check_encoding(tags: Document, path: Path, subject: str, row: Mapping[str, Any]) -> None:
-    """Type against table, bit, invalid codes and range."""
-    kind = row.get("type")
-    if kind is None:
-        return
-    if row["table"] in _BIT_TABLES:
-        if kind != "bit":
-            tags.fault(
-                (*path, "type"),
-                f'type = "{kind}" needs registers, but table "{row["table"]}" holds single bits; '
-                'permitted: type = "bit"',
-                subject,
-            )
-        elif "bit" in row:
-            tags.fault(
-                (*path, "bit"),
-                f'bit = {row["bit"]} has no meaning in table "{row["table"]}", where every '
-                "address is one bit; remove it",
-                subject,
-            )
-        return
-    if kind != "bit" and "bit" in row:
-        tags.fault(
-            (*path, "bit"),
-            f'bit = {row["bit"]} has no meaning for type = "{kind}"; remove it or set type = "bit"',
-            subject,
-        )
-    width = 1 if kind == "bit" else 16 * WORDS[kind]
-    for code in row.get("invalid", ()):
-        if code >= 2**width:
-            tags.fault(
-                (*path, "invalid"),
-                f"invalid: code {code} does not fit type {kind}; permitted: 0..{2**width - 1}",
-                subject,
-            )
-    raw = _raw_range(kind)
-    low, high, scale = row.get("low"), row.get("high"), row.get("scale")
-    if raw is None or low is None or high is None or not scale or low >= high:
-        return
-    ends = sorted(value * scale + row.get("offset", 0.0) for value in raw)
-    slack = 1e-9 * max(abs(ends[0]), abs(ends[1]))
-    for name, value in (("low", low), ("high", high)):
-        if not ends[0] - slack <= value <= ends[1] + slack:
-            tags.fault(
-                (*path, name),
-                f"{name} = {value:g} cannot be reached by {kind} x {scale:g}; permitted: "
-                f"{ends[0]:g}..{ends[1]:g}; correct the type, the scale or the range",
-                subject,
-            )
-
-
-def _raw_range(kind: str) -> tuple[int, int] | None:
-    """Smallest and largest raw value of an integer type; None for floats."""
-    if kind == "bit":
-        return 0, 1
-    if kind.startswith("float"):
-        return None
-    bits = int(kind.removeprefix("u").removeprefix("int"))
-    return (0, 2**bits - 1) if kind.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-
 def check_outputs(outputs: Document, links: Mapping[str, Mapping[str, Any]] | None) -> None:
     """Links of the blocks exist and can carry a block in one request."""
     for name in ("block_w", "block_r"):
@@ -245,8 +189,9 @@ def check_outputs(outputs: Document, links: Mapping[str, Mapping[str, Any]] | No
         check_references(
             outputs, "link", (name, "link"), subject, block.get("link"), links, "line.toml"
         )
+        cross_modbus.check_unit_id(outputs, (name,), subject, block, links)
         link = (links or {}).get(block.get("link", ""), {})
-        most = link.get("max_registers")
+        most = cross_modbus.max_registers(link, block.get("unit_id"))
         if most is not None and most < block.get("count", 0):
             outputs.fault(
                 (name, "link"),

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-Protocol = Literal["modbus-tcp", "opc-ua"]
-PROTOCOLS: tuple[Protocol, ...] = ("modbus-tcp", "opc-ua")
-PROTOCOL_NAMES: dict[Protocol, str] = {"modbus-tcp": "Modbus TCP", "opc-ua": "OPC UA"}
+Protocol = Literal["modbus-tcp", "modbus-rtu-over-tcp", "modbus-rtu", "modbus-tls", "opc-ua"]
+PROTOCOL_NAMES: dict[Protocol, str] = {
+    "modbus-tcp": "Modbus TCP", "modbus-rtu-over-tcp": "Modbus RTU over TCP",
+    "modbus-rtu": "Modbus RTU", "modbus-tls": "Modbus TLS", "opc-ua": "OPC UA",
+}  # fmt: skip
+PROTOCOLS: tuple[Protocol, ...] = tuple(PROTOCOL_NAMES)
+MODBUS: tuple[Protocol, ...] = PROTOCOLS[:4]
 
 Kind = Literal[
     "text", "whole", "real", "flag", "choice", "texts", "wholes", "pairs", "table", "rows"
@@ -64,8 +68,8 @@ class Key:
     """A permitted text, shown when the pattern does not match and in the schema."""
     remedy: str = ""
     """What to do about a value that is not permitted, when the range alone does not say it."""
-    protocol: Protocol | None = None
-    """The key exists only for rows of links that speak this protocol."""
+    protocol: Protocol | tuple[Protocol, ...] = PROTOCOLS
+    """The key exists only for rows of links that speak this protocol, or one of these."""
     section: Section | None = None
     """Contents of kind "table" and "rows"."""
     min_items: int = 0
@@ -79,6 +83,24 @@ class Key:
     def required(self) -> bool:
         """True when leaving the key out is a fault."""
         return self.default is Need.REQUIRED
+
+    def spoken(self, protocol: Protocol | None) -> bool:
+        """Whether the key exists for rows of this protocol; None: for rows of every protocol."""
+        if protocol is None:
+            return self.protocol == PROTOCOLS
+        if isinstance(self.protocol, str):
+            return protocol == self.protocol
+        return protocol in self.protocol
+
+    @property
+    def speakers(self) -> str:
+        """The protocols of the key in words; empty when it belongs to all."""
+        if self.protocol == PROTOCOLS:
+            return ""
+        if self.protocol == MODBUS:
+            return "Modbus"
+        names = [name for protocol, name in PROTOCOL_NAMES.items() if self.spoken(protocol)]
+        return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
     @property
     def permitted(self) -> str:
@@ -112,11 +134,7 @@ class Section:
 
     def names(self, protocol: Protocol | None = None) -> list[str]:
         """Key names, for one protocol or for all."""
-        return [
-            key.name
-            for key in self.keys
-            if protocol is None or key.protocol is None or key.protocol == protocol
-        ]
+        return [key.name for key in self.keys if protocol is None or key.spoken(protocol)]
 
     def key(self, name: str) -> Key | None:
         """The key with this name, or None."""
@@ -125,7 +143,7 @@ class Section:
     @property
     def by_protocol(self) -> bool:
         """True when some keys exist for one protocol only."""
-        return any(key.protocol is not None for key in self.keys)
+        return any(not key.spoken(None) for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

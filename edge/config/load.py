@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.config import addresses, build, cross, cross_opcua, cross_trim
+from edge.config import addresses, build, cross, cross_opcua, cross_tls, cross_trim
 from edge.config.document import Document
 from edge.config.faults import ConfigError, Fault, suggestion
 from edge.config.keys import Protocol
@@ -180,6 +180,7 @@ def _line(site: _Site, name: str) -> _LineSet:
     if line is not None:
         cross.check_line(line, schedule)
         cross_opcua.check_security(line, site.directory)
+        cross_tls.check_tls(line, site.directory)
     if components is not None:
         cross.check_components(components)
     if tags is not None:

@@ -107,13 +107,13 @@ def _protocol(document: Document, data: dict[str, Any], section: Section) -> Lin
 
 def _keys(section: Section, protocol: LinkProtocol | None) -> Iterable[Key]:
     """Keys that belong to the protocol; only the common ones when it is unknown."""
-    return (key for key in section.keys if key.protocol is None or key.protocol == protocol)
+    return (key for key in section.keys if key.spoken(protocol))
 
 
 def _key(section: Section, name: str, protocol: LinkProtocol | None) -> Key | None:
     named = [key for key in section.keys if key.name == name]
     for key in named:
-        if key.protocol is None or protocol is None or key.protocol == protocol:
+        if protocol is None or key.spoken(protocol):
             return key
     return None
 
@@ -127,11 +127,11 @@ def _unknown(
 ) -> str | None:
     """Report a key that is not permitted here; returns the key that was probably meant."""
     name = str(path[-1])
-    if protocol is not None and section.key(name) is not None:
-        other = next(p for p in PROTOCOLS if p != protocol)
+    known = section.key(name)
+    if protocol is not None and known is not None:
         document.fault(
             path,
-            f"'{name}' is a key of {PROTOCOL_NAMES[other]} links, but this link speaks "
+            f"'{name}' is a key of {known.speakers} links, but this link speaks "
             f"{PROTOCOL_NAMES[protocol]}; remove it",
             subject,
         )

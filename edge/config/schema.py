@@ -12,6 +12,7 @@ from typing import Any
 
 from edge.config.keys import (
     KIND_NAMES,
+    MODBUS,
     PROTOCOL_NAMES,
     PROTOCOLS,
     FileSpec,
@@ -45,12 +46,19 @@ def json_schemas() -> dict[str, str]:
 
 def _section(section: Section) -> dict[str, Any]:
     if not section.by_protocol:
-        return _object(section, None)
-    return {"anyOf": [_object(section, protocol) for protocol in PROTOCOLS]}
+        return _object(section)
+    # Protocols whose rows have the same keys share one object; a row that names its protocol has
+    # one each.
+    found: dict[tuple[str, ...], list[Protocol]] = {}
+    for protocol in PROTOCOLS:
+        own = (protocol,) if section.key("protocol") else tuple(section.names(protocol))
+        found.setdefault(own, []).append(protocol)
+    return {"anyOf": [_object(section, *protocols) for protocols in found.values()]}
 
 
-def _object(section: Section, protocol: Protocol | None) -> dict[str, Any]:
-    keys = [key for key in section.keys if key.protocol is None or key.protocol == protocol]
+def _object(section: Section, *protocols: Protocol) -> dict[str, Any]:
+    protocol = protocols[0] if protocols else None
+    keys = [key for key in section.keys if key.spoken(protocol)]
     properties: dict[str, Any] = {}
     for key in keys:
         properties[key.name] = _key(key)
@@ -58,7 +66,7 @@ def _object(section: Section, protocol: Protocol | None) -> dict[str, Any]:
             properties[key.name] = {"const": protocol, "description": key.doc}
     result: dict[str, Any] = {"type": "object"}
     if protocol is not None:
-        result["title"] = PROTOCOL_NAMES[protocol]
+        result["title"] = "Modbus" if protocols == MODBUS else PROTOCOL_NAMES[protocol]
     result["properties"] = properties
     result["required"] = [key.name for key in keys if key.required]
     result["additionalProperties"] = False
@@ -184,7 +192,7 @@ def _row(key: Key) -> str:
         default = "none"
     else:
         default = f"`{_default(key.default)}`"
-    doc = key.doc if key.protocol is None else f"{PROTOCOL_NAMES[key.protocol]}: {key.doc}"
+    doc = f"{key.speakers}: {key.doc}" if key.speakers else key.doc
     cells = (f"`{key.name}`", KIND_NAMES[key.kind], permitted, default, doc)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

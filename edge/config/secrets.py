@@ -29,4 +29,5 @@ def file_fault(path: Path) -> str:
         with path.open("rb"):
             return ""
     except OSError as error:
-        return f"{path} cannot be read ({error.strerror or error})"
+        why = error.strerror or str(error)
+        return f"{path} cannot be read ({why}); correct the path, or owner and mode of the file"

@@ -7,16 +7,19 @@ limit nobody entered is a limit nobody is responsible for (register contract, ha
 
 from __future__ import annotations
 
-from edge.config.keys import FileSpec, Key, Need, Section
+from edge.config.keys import MODBUS, PROTOCOLS, FileSpec, Key, Need, Protocol, Section
 from edge.config.tables_opcua import SECURITY_KEYS, SUBSCRIPTION_KEYS
+from edge.config.types import RTU_GAP
 from edge.core.registers import BLOCK_R_WORDS, BLOCK_W_WORDS
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _TABLES = ("coil", "discrete", "input", "holding")
 _TYPES = (
-    "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64", "bit",
+    "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64", "bit", "bcd16",
+    "bcd32", "string",
 )  # fmt: skip
 _ORDERS = ("big", "little")
+_WORD_ORDERS = (*_ORDERS, "big-swapped", "little-swapped")
 _NODE = r"i=[0-9]+|[sgb]=.+"
 _NODE_REMEDY = "leave the namespace out: it is the link's 'namespace'"
 
@@ -48,31 +51,96 @@ _FORBIDDEN = Section(
     ),
 )
 
+_UNIT = Section(
+    subject="unit",
+    keys=(
+        Key(name="unit_id", kind="whole", low=0, high=255, doc="Modbus unit id."),
+        Key(
+            name="max_registers",
+            kind="whole",
+            low=4,
+            high=125,
+            default=Need.OPTIONAL,
+            remedy="the protocol carries at most 125 registers per request",
+            doc="Most registers asked for in one request; left out, the link's.",
+        ),
+        Key(
+            name="max_gap",
+            kind="whole",
+            low=0,
+            high=125,
+            default=Need.OPTIONAL,
+            doc="Unused registers a read may span; left out, the link's.",
+        ),
+        Key(
+            name="pause_between_requests_ms",
+            kind="whole",
+            unit="ms",
+            low=0,
+            high=1000,
+            default=Need.OPTIONAL,
+            doc="Quiet time before each request to this unit; left out, the link's.",
+        ),
+    ),
+)
+
+_IP: tuple[Protocol, ...] = ("modbus-tcp", "modbus-rtu-over-tcp", "modbus-tls")
+_FILE_REMEDY = "name a PEM file, absolute or relative to the configuration directory"
+
 LINK = Section(
     subject="link",
     label="name",
     keys=(
         Key(name="name", kind="text", doc="Name by which tags and blocks refer to the link.",
             pattern=_NAME, example="plc", remedy="use letters, digits, '-' and '_' only"),
-        Key(name="protocol", kind="choice", choices=("modbus-tcp", "opc-ua"),
-            doc="What the device speaks."),
-        Key(name="host", kind="text", protocol="modbus-tcp", pattern=r"[A-Za-z0-9.:_-]+",
+        Key(name="protocol", kind="choice", choices=PROTOCOLS, doc="What the device speaks."),
+        Key(name="host", kind="text", protocol=_IP, pattern=r"[A-Za-z0-9.:_-]+",
             example="192.168.10.20", remedy="give the host name or IP address alone",
-            doc="Host name or IP address of the PLC."),
-        Key(name="port", kind="whole", protocol="modbus-tcp", low=1, high=65535, default=502,
+            doc="Host name or IP address of the PLC or of the serial bridge."),
+        Key(name="port", kind="whole", protocol=("modbus-tcp", "modbus-rtu-over-tcp"), low=1,
+            high=65535, default=502, doc="TCP port."),
+        Key(name="port", kind="whole", protocol="modbus-tls", low=1, high=65535, default=802,
             doc="TCP port."),
-        Key(name="timeout_ms", kind="whole", protocol="modbus-tcp", unit="ms", low=50, high=10000,
+        Key(name="device", kind="text", protocol="modbus-rtu", pattern=r"/\S+",
+            example="/dev/serial/by-id/usb-FTDI-if00-port0", remedy="give an absolute path",
+            doc="Serial port; a path below /dev/serial/by-id stays the same after a restart."),
+        Key(name="baud", kind="whole", protocol="modbus-rtu", unit="bit/s", low=300, high=4000000,
+            default=19200, doc="Speed of the line."),
+        Key(name="parity", kind="choice", protocol="modbus-rtu", choices=("even", "odd", "none"),
+            default="even", doc="Parity; the standard says even."),
+        Key(name="stop_bits", kind="whole", protocol="modbus-rtu", low=1, high=2, default=1,
+            doc="Stop bits; the standard says 2 where there is no parity."),
+        Key(name="ca_file", kind="text", protocol="modbus-tls", pattern=r"\S+",
+            example="tls/plant-ca.pem", remedy=_FILE_REMEDY,
+            doc="Certificate of the authority (or device) that is trusted; nobody else is."),
+        Key(name="certificate_file", kind="text", protocol="modbus-tls", pattern=r"\S+",
+            example="tls/edge.pem", remedy=_FILE_REMEDY,
+            doc="Our client certificate. Let the plant's authority put the Modbus role into it "
+            "(extension 1.3.6.1.4.1.50316.802.1): the device decides by it what we may write."),
+        Key(name="key_file", kind="text", protocol="modbus-tls", pattern=r"\S+",
+            example="tls/edge.key", remedy=_FILE_REMEDY,
+            doc="Private key of our certificate, without a password, not readable by everyone."),
+        Key(name="server_name", kind="text", protocol="modbus-tls", default=Need.OPTIONAL,
+            pattern=r"[A-Za-z0-9.:_-]+", example="plc-1.plant",
+            doc="Name the device's certificate must carry; left out, 'host'."),
+        Key(name="timeout_ms", kind="whole", protocol=MODBUS, unit="ms", low=50, high=10000,
             default=500, doc="Longest wait for an answer; must be shorter than a row."),
-        Key(name="max_registers", kind="whole", protocol="modbus-tcp", low=4, high=125,
+        Key(name="max_registers", kind="whole", protocol=MODBUS, low=4, high=125,
             default=120, remedy="the protocol carries at most 125 registers per request",
             doc="Most registers asked for in one request."),
-        Key(name="max_gap", kind="whole", protocol="modbus-tcp", low=0, high=125, default=120,
-            doc="Unused registers a read may span rather than start another request."),
-        Key(name="pause_after_connect_ms", kind="whole", protocol="modbus-tcp", unit="ms", low=0,
+        Key(name="max_gap", kind="whole", protocol=("modbus-tcp", "modbus-tls"), low=0, high=125,
+            default=120, doc="Unused registers a read may span rather than start another request."),
+        Key(name="max_gap", kind="whole", protocol=("modbus-rtu-over-tcp", "modbus-rtu"), low=0,
+            high=125, default=RTU_GAP,
+            doc="Unused registers a read may span; on a serial line a request costs about as much "
+            "as ten registers."),
+        Key(name="pause_after_connect_ms", kind="whole", protocol=MODBUS, unit="ms", low=0,
             high=10000, default=0, doc="Quiet time some devices need after a connect."),
-        Key(name="pause_between_requests_ms", kind="whole", protocol="modbus-tcp", unit="ms",
+        Key(name="pause_between_requests_ms", kind="whole", protocol=MODBUS, unit="ms",
             low=0, high=1000, default=0, doc="Quiet time some devices need between requests."),
-        Key(name="forbidden", kind="rows", protocol="modbus-tcp", section=_FORBIDDEN, default=(),
+        Key(name="unit", kind="rows", protocol=MODBUS, section=_UNIT, default=(),
+            doc="Units behind the link that take less than the others."),
+        Key(name="forbidden", kind="rows", protocol=MODBUS, section=_FORBIDDEN, default=(),
             doc="Address ranges that must never be read, e.g. registers cleared by reading."),
         Key(name="url", kind="text", protocol="opc-ua",
             pattern=r"opc\.tcp://[^\s/:]+(:[0-9]+)?(/\S*)?",
@@ -171,6 +239,7 @@ COMPONENTS = Section(
 def _tag_keys(*, context: bool) -> tuple[Key, ...]:
     """Keys of a tag row; a context row need not belong to a component."""
     belongs: object = "" if context else Need.REQUIRED
+    limits = Need.OPTIONAL if context else Need.REQUIRED  # a string has none; the rest is checked
     return (
         Key(name="name", kind="text", pattern=r"\S{1,64}", example="PI-103.PV",
             remedy="use the plant's tag name without blanks, at most 64 characters",
@@ -180,9 +249,9 @@ def _tag_keys(*, context: bool) -> tuple[Key, ...]:
         Key(name="unit", kind="text", pattern=r"\S.{0,15}", example="bar g",
             remedy="give the engineering unit, 1 if it has none",
             doc="Engineering unit; must agree with the bundle's model card."),
-        Key(name="low", kind="real", doc="Lower end of the instrument range; below it the value "
-            "is bad. Wider than the normal range."),
-        Key(name="high", kind="real", doc="Upper end of the instrument range."),
+        Key(name="low", kind="real", default=limits, doc="Lower end of the instrument range; "
+            "below it the value is bad. Wider than the normal range."),
+        Key(name="high", kind="real", default=limits, doc="Upper end of the instrument range."),
         Key(name="component", kind="text", refers="component", default=belongs,
             pattern=_NAME, example="C03", doc="Component code in components.toml."),
         Key(name="part", kind="text", default=belongs, pattern=r"\S.*", example="pipe",
@@ -192,26 +261,30 @@ def _tag_keys(*, context: bool) -> tuple[Key, ...]:
             "may be constant."),
         Key(name="link", kind="text", refers="link", pattern=_NAME, example="plc",
             doc="Link in line.toml that delivers it."),
-        Key(name="unit_id", kind="whole", protocol="modbus-tcp", low=0, high=255, default=1,
+        Key(name="unit_id", kind="whole", protocol=MODBUS, low=0, high=255, default=1,
             doc="Modbus unit id."),
-        Key(name="table", kind="choice", protocol="modbus-tcp", choices=_TABLES,
+        Key(name="table", kind="choice", protocol=MODBUS, choices=_TABLES,
             doc="Modbus table."),
-        Key(name="address", kind="whole", protocol="modbus-tcp", low=0, high=65535,
+        Key(name="address", kind="whole", protocol=MODBUS, low=0, high=65535,
             remedy="addresses are 0-based, as on the wire: register 40001 or 30001 of a manual "
             "is address 0",
             doc="First register, 0-based as on the wire."),
-        Key(name="type", kind="choice", protocol="modbus-tcp", choices=_TYPES, default="uint16",
-            doc="How the registers are to be read."),
-        Key(name="word_order", kind="choice", protocol="modbus-tcp", choices=_ORDERS,
+        Key(name="type", kind="choice", protocol=MODBUS, choices=_TYPES, default="uint16",
+            doc="How the registers are to be read. bcd: four decimal digits a register; string: "
+            "text for context rows, never a number."),
+        Key(name="length", kind="whole", protocol=MODBUS, unit="registers", low=1, high=100,
+            default=Need.OPTIONAL, doc="Length of a string, two characters a register."),
+        Key(name="word_order", kind="choice", protocol=MODBUS, choices=_WORD_ORDERS,
             default="big", doc="Which register of several comes first: the high word (big) or the "
-            "low word."),
-        Key(name="byte_order", kind="choice", protocol="modbus-tcp", choices=_ORDERS,
+            "low word. The -swapped orders of 64-bit types exchange the two registers of each "
+            "half."),
+        Key(name="byte_order", kind="choice", protocol=MODBUS, choices=_ORDERS,
             default="big", doc="Byte order within a register; big is the standard."),
         Key(name="scale", kind="real", default=1.0, doc="value = raw x scale + offset."),
         Key(name="offset", kind="real", default=0.0, doc="value = raw x scale + offset."),
-        Key(name="bit", kind="whole", protocol="modbus-tcp", low=0, high=15,
+        Key(name="bit", kind="whole", protocol=MODBUS, low=0, high=15,
             default=Need.OPTIONAL, doc="Bit number, for type bit in a register table."),
-        Key(name="invalid", kind="wholes", protocol="modbus-tcp", low=0, high=2**63 - 1,
+        Key(name="invalid", kind="wholes", protocol=MODBUS, low=0, high=2**63 - 1,
             default=(), doc="Raw codes (unsigned) by which the device says that it has no value."),
         Key(name="node", kind="text", protocol="opc-ua", pattern=_NODE,
             example="s=R106.TIC-106.PV", remedy=_NODE_REMEDY,
@@ -241,12 +314,12 @@ def _block(name: str, words: int, meaning: str) -> Section:
         keys=(
             Key(name="link", kind="text", refers="link", pattern=_NAME, example="plc",
                 doc=f"Link that carries {meaning}."),
-            Key(name="unit_id", kind="whole", protocol="modbus-tcp", low=0, high=255, default=1,
+            Key(name="unit_id", kind="whole", protocol=MODBUS, low=0, high=255, default=1,
                 doc="Modbus unit id."),
-            Key(name="table", kind="choice", protocol="modbus-tcp", choices=("holding",),
+            Key(name="table", kind="choice", protocol=MODBUS, choices=("holding",),
                 default="holding", remedy="only holding registers can be written and read back",
                 doc="Modbus table."),
-            Key(name="address", kind="whole", protocol="modbus-tcp", low=0, high=65535,
+            Key(name="address", kind="whole", protocol=MODBUS, low=0, high=65535,
                 doc="First register, 0-based as on the wire."),
             Key(name="node", kind="text", protocol="opc-ua", pattern=_NODE,
                 example="s=Edge.W", remedy=_NODE_REMEDY,

@@ -17,23 +17,85 @@ from edge.core.topology import Topology
 from edge.core.trim import TrimSettings
 
 Table = Literal["coil", "discrete", "input", "holding"]
+ModbusProtocol = Literal["modbus-tcp", "modbus-rtu-over-tcp", "modbus-rtu", "modbus-tls"]
+SERIAL_BITS = 11
+"""Bits of a character on a serial line: start, 8 data, parity or a second stop bit, stop."""
+RTU_GAP = 10
+"""Default max_gap where registers travel over a serial line, at about 20 bytes a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """What Modbus/TCP Security needs: whom we trust, and who we are."""
+
+    ca_file: Path
+    """PEM: the certificate authority (or the device's own certificate) that is trusted."""
+    certificate_file: Path
+    """PEM: our client certificate; the role the device gives us is an extension of it."""
+    key_file: Path
+    """PEM: the private key of our certificate, without a password."""
+    server_name: str = ""
+    """Name the device's certificate must carry; empty: the link's host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitLimits:
+    """What one unit of a link takes, where it takes less than the others."""
+
+    unit_id: int
+    max_registers: int
+    max_gap: int
+    pause_between_requests_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModbusLink:
-    """One Modbus TCP connection."""
+    """One Modbus connection, or one serial line."""
 
     name: str
-    host: str
+    protocol: ModbusProtocol = "modbus-tcp"
+    host: str = ""
     port: int = 502
+    device: str = ""
+    """Serial port (modbus-rtu), e.g. ``/dev/ttyUSB0``; 8 data bits."""
+    baud: int = 19200
+    parity: Literal["even", "odd", "none"] = "even"
+    stop_bits: int = 1
+    tls: TlsFiles | None = None
     timeout_ms: int = 500
     max_registers: int = 120
     max_gap: int = 120
     """Unused registers a read may span rather than start another request."""
     pause_after_connect_ms: int = 0
     pause_between_requests_ms: int = 0
+    units: tuple[UnitLimits, ...] = ()
+    """Units that take less than the rest of the link."""
     forbidden: tuple[tuple[Table, int, int], ...] = ()
     """(table, first, last) address ranges that must never be read."""
+
+    @property
+    def at(self) -> str:
+        """Where the device is, for messages: ``10.0.0.5:502`` or ``/dev/ttyUSB0 19200 8E1``."""
+        if self.protocol == "modbus-rtu":
+            return f"{self.device} {self.baud} 8{self.parity[0].upper()}{self.stop_bits}"
+        return f"{self.host}:{self.port}"
+
+    @property
+    def rtu(self) -> bool:
+        """True where frames carry no transaction number (RTU framing)."""
+        return self.protocol in ("modbus-rtu", "modbus-rtu-over-tcp")
+
+    def limits(self, unit_id: int) -> UnitLimits:
+        """What this unit takes."""
+        for unit in self.units:
+            if unit.unit_id == unit_id:
+                return unit
+        return UnitLimits(
+            unit_id=unit_id,
+            max_registers=self.max_registers,
+            max_gap=self.max_gap,
+            pause_between_requests_ms=self.pause_between_requests_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

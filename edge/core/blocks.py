@@ -50,6 +50,10 @@ class Block:
     count: int
     spans: tuple[Span, ...]
 
+    def __hash__(self) -> int:
+        # The spans follow from these, and hashing them all costs more than a request.
+        return hash((self.unit_id, self.table, self.address, self.count))
+
     def __str__(self) -> str:
         last = self.address + self.count - 1
         return f"unit {self.unit_id} {self.table} {self.address}..{last}"

@@ -18,24 +18,46 @@ import numpy.typing as npt
 from edge.core.tags import Reason
 
 RegisterType = Literal[
-    "int16", "uint16", "int32", "uint32", "float32", "int64", "uint64", "float64", "bit"
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "float32",
+    "int64",
+    "uint64",
+    "float64",
+    "bit",
+    "bcd16",
+    "bcd32",
+    "string",
 ]
 WORDS: dict[RegisterType, int] = {
     "int16": 1, "uint16": 1, "bit": 1, "int32": 2, "uint32": 2, "float32": 2,
-    "int64": 4, "uint64": 4, "float64": 4,
+    "int64": 4, "uint64": 4, "float64": 4, "bcd16": 1, "bcd32": 2,
 }  # fmt: skip
+"""Registers of one value; a string has its own length (`words_of`)."""
 _VIEW: dict[RegisterType, str] = {
     "int16": "<i2", "uint16": "<u2", "bit": "<u2", "int32": "<i4", "uint32": "<u4",
-    "float32": "<f4", "int64": "<i8", "uint64": "<u8", "float64": "<f8",
+    "float32": "<f4", "int64": "<i8", "uint64": "<u8", "float64": "<f8", "bcd16": "<u2",
+    "bcd32": "<u4",
 }  # fmt: skip
+BCD_DIGITS: dict[str, int] = {"bcd16": 4, "bcd32": 8}
 ByteOrder = Literal["big", "little"]
-ORDERS: dict[str, tuple[ByteOrder, ByteOrder]] = {
+WordOrder = Literal["big", "little", "big-swapped", "little-swapped"]
+ORDERS: dict[str, tuple[WordOrder, ByteOrder]] = {
     "ABCD": ("big", "big"),
     "CDAB": ("little", "big"),
     "BADC": ("big", "little"),
     "DCBA": ("little", "little"),
 }
 """Label -> (word order, byte order). A is the most significant byte; the label is wire order."""
+SWAPPED_ORDERS: dict[str, tuple[WordOrder, ByteOrder]] = {
+    "ABCD-swapped": ("big-swapped", "big"),
+    "CDAB-swapped": ("little-swapped", "big"),
+    "BADC-swapped": ("big-swapped", "little"),
+    "DCBA-swapped": ("little-swapped", "little"),
+}
+"""More orders of 64-bit values: two 32-bit halves, each with its own registers exchanged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +65,33 @@ class Encoding:
     """How one value is laid out in registers; value = raw * scale + offset."""
 
     type: RegisterType = "uint16"
-    word_order: Literal["big", "little"] = "big"
-    byte_order: Literal["big", "little"] = "big"
+    word_order: WordOrder = "big"
+    byte_order: ByteOrder = "big"
     scale: float = 1.0
     offset: float = 0.0
     bit: int = 0
     """Bit number 0..15 for type "bit"."""
     invalid: tuple[int, ...] = ()
     """Raw codes (unsigned) by which the device says "no value"."""
+    length: int = 0
+    """Registers of type "string", two characters each."""
+
+
+def words_of(encoding: Encoding) -> int:
+    """Registers of one value."""
+    return encoding.length if encoding.type == "string" else WORDS[encoding.type]
+
+
+def wire_rank(encoding: Encoding) -> list[int]:
+    """Where the registers of a number stand on the wire, least significant first.
+
+    Each of these orders is its own inverse.
+    """
+    width = WORDS[encoding.type]
+    little = encoding.word_order.startswith("little")
+    order = list(range(width)) if little else list(range(width))[::-1]
+    swapped = width == 4 and encoding.word_order.endswith("swapped")
+    return [i ^ 1 for i in order] if swapped else order
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +104,8 @@ class _Group:
     """intp[m]: where the values go in the output."""
     gather: npt.NDArray[np.intp]
     """intp[m, w]: word indices, least significant word first."""
+    scaled: bool
+    """Some value has a scale or an offset."""
     scale: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
     shift: npt.NDArray[np.uint16]
@@ -77,12 +120,12 @@ class BlockDecoder:
     def __init__(self, encodings: Sequence[Encoding], offsets: Sequence[int]) -> None:
         """`offsets[i]` is the word index of value i's first register inside the block."""
         self._count = len(encodings)
-        members: dict[tuple[RegisterType, ByteOrder, ByteOrder], list[int]] = {}
+        members: dict[tuple[RegisterType, WordOrder, ByteOrder], list[int]] = {}
         for i, e in enumerate(encodings):
-            members.setdefault((e.type, e.word_order, e.byte_order), []).append(i)
-        self._groups = tuple(
-            _compile(key, where, encodings, offsets) for key, where in members.items()
-        )
+            if e.type != "string":
+                members.setdefault((e.type, e.word_order, e.byte_order), []).append(i)
+        self._groups = tuple(_compile(where, encodings, offsets) for where in members.values())
+        self._texts = [(i, offsets[i], e) for i, e in enumerate(encodings) if e.type == "string"]
 
     def decode(
         self, words: npt.NDArray[np.uint16]
@@ -90,7 +133,8 @@ class BlockDecoder:
         """Decode uint16[n] words into (values float64[k], reason uint8[k]).
 
         A value whose reason is not NONE is NaN: INVALID_CODE when the device sent an agreed code,
-        NOT_A_NUMBER when the number is NaN or infinite.
+        NOT_A_NUMBER when the number is NaN, infinite or no BCD number, or a text is unreadable,
+        TEXT when there is a text, which `text` gives.
         """
         values = np.empty(self._count, np.float64)
         reason = np.zeros(self._count, np.uint8)
@@ -102,35 +146,58 @@ class BlockDecoder:
             if g.type == "bit":
                 view = (view >> g.shift) & np.uint16(1)
             with np.errstate(over="ignore", invalid="ignore"):
-                number = view.astype(np.float64) * g.scale + g.offset
-            why = np.where(np.isfinite(number), Reason.NONE, Reason.NOT_A_NUMBER)
+                if g.type in BCD_DIGITS:
+                    number = _from_bcd(view.astype(np.uint64), BCD_DIGITS[g.type])
+                else:
+                    number = view.astype(np.float64)
+                if g.scaled:
+                    number = number * g.scale + g.offset
+            bad = ~np.isfinite(number)
+            if bad.any():
+                number[bad] = np.nan
+                reason[g.positions[bad]] = Reason.NOT_A_NUMBER
             if g.invalid is not None:
                 unsigned = raw.view(f"<u{2 * raw.shape[1]}").astype(np.uint64)
                 hit = (unsigned == g.invalid).any(axis=1) & g.has_invalid
-                why[hit] = Reason.INVALID_CODE
-            number[why != Reason.NONE] = np.nan
+                number[hit] = np.nan
+                reason[g.positions[hit]] = Reason.INVALID_CODE
             values[g.positions] = number
-            reason[g.positions] = why
+        for i, at, encoding in self._texts:
+            readable = text(words[at : at + encoding.length].tolist(), encoding) is not None
+            values[i], reason[i] = np.nan, Reason.TEXT if readable else Reason.NOT_A_NUMBER
         return values, reason
 
 
-def _compile(
-    key: tuple[RegisterType, ByteOrder, ByteOrder],
-    where: list[int],
-    encodings: Sequence[Encoding],
-    offsets: Sequence[int],
-) -> _Group:
-    kind, word_order, byte_order = key
-    width = WORDS[kind]
-    rank = np.arange(width) if word_order == "little" else np.arange(width)[::-1]
+def _from_bcd(raw: npt.NDArray[np.uint64], digits: int) -> npt.NDArray[np.float64]:
+    """Packed decimal digits -> float64; NaN where a digit is above 9: never guess a number."""
+    places = np.arange(digits, dtype=np.uint64)
+    nibbles = (raw[:, None] >> (np.uint64(4) * places)) & np.uint64(0xF)
+    number = (nibbles * 10.0**places).sum(axis=1)
+    return np.where((nibbles > 9).any(axis=1), np.nan, number)
+
+
+def text(words: Sequence[int], encoding: Encoding) -> str | None:
+    """What a string says, without the blanks and zeros that fill it up; None if it is no text.
+
+    ASCII, two characters a register; `byte_order` says which comes first.
+    """
+    order = encoding.byte_order
+    raw = b"".join(int(w).to_bytes(2, order) for w in words).partition(b"\0")[0].rstrip()
+    return raw.decode("ascii") if raw.isascii() and raw.decode("ascii").isprintable() else None
+
+
+def _compile(where: list[int], encodings: Sequence[Encoding], offsets: Sequence[int]) -> _Group:
     own = [encodings[i] for i in where]
+    kind = own[0].type
+    rank = np.array(wire_rank(own[0]), np.intp)
     most = max(len(e.invalid) for e in own)
     padded = [(e.invalid + (e.invalid or (0,))[-1:] * most)[:most] for e in own]
     return _Group(
         type=kind,
-        swap_bytes=byte_order == "little",
+        swap_bytes=own[0].byte_order == "little",
         positions=np.array(where, np.intp),
         gather=np.array([offsets[i] for i in where], np.intp)[:, None] + rank[None, :],
+        scaled=any((e.scale, e.offset) != (1.0, 0.0) for e in own),
         scale=np.array([e.scale for e in own]),
         offset=np.array([e.offset for e in own]),
         shift=np.array([e.bit for e in own], np.uint16),
@@ -152,6 +219,8 @@ def encode(value: float, encoding: Encoding) -> tuple[int, ...]:
     NaN becomes the first invalid code where there is one. Raises ValueError when the type cannot
     hold the value (after scale and offset) instead of wrapping round.
     """
+    if encoding.type == "string":
+        raise ValueError("a string holds no number")
     width = WORDS[encoding.type]
     if math.isnan(value) and encoding.invalid:
         raw = encoding.invalid[0].to_bytes(2 * width, "little")
@@ -159,11 +228,9 @@ def encode(value: float, encoding: Encoding) -> tuple[int, ...]:
         raw = (int(bool(value)) << encoding.bit).to_bytes(2, "little")
     else:
         raw = _raw_bytes(value, encoding)
-    words = np.frombuffer(raw, "<u2")
+    words = np.frombuffer(raw, "<u2")[wire_rank(encoding)]
     if encoding.byte_order == "little":
         words = words.byteswap()
-    if encoding.word_order == "big":
-        words = words[::-1]
     return tuple(int(w) for w in words)
 
 
@@ -178,13 +245,13 @@ def _raw_bytes(value: float, encoding: Encoding) -> bytes:
         return raw.tobytes()
     if not math.isfinite(number):
         raise ValueError(f"{value!r} has no {encoding.type} code and no invalid code is configured")
+    digits = BCD_DIGITS.get(encoding.type)
     limits = np.iinfo(dtype)
+    low, high = (int(limits.min), int(limits.max)) if digits is None else (0, 10**digits - 1)
     code = round(number)
-    if not limits.min <= code <= limits.max:
-        raise ValueError(
-            f"{value!r} needs raw code {code}, {encoding.type} holds {limits.min}..{limits.max}"
-        )
-    return np.array(code, dtype).tobytes()
+    if not low <= code <= high:
+        raise ValueError(f"{value!r} needs raw code {code}, {encoding.type} holds {low}..{high}")
+    return np.array(code if digits is None else int(str(code), 16), dtype).tobytes()
 
 
 def all_orders(words: Sequence[int]) -> dict[str, float]:
@@ -201,7 +268,8 @@ def all_orders(words: Sequence[int]) -> dict[str, float]:
     array = np.array(words, np.uint16)
     out: dict[str, float] = {}
     for kind in kinds:
-        for label, (word_order, byte_order) in ORDERS.items():
+        orders = ORDERS | (SWAPPED_ORDERS if len(words) == 4 else {})
+        for label, (word_order, byte_order) in orders.items():
             if len(words) == 1:
                 if word_order == "little":
                     continue

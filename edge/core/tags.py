@@ -46,6 +46,8 @@ class Reason(IntEnum):
     """The value has not moved for longer than the tag allows."""
     MISSED = 12
     """The slot passed without a poll (overrun, start-up, restart)."""
+    TEXT = 13
+    """The tag holds a text. It was read, but is shown only: never a number for anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

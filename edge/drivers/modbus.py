@@ -1,14 +1,13 @@
-"""Modbus TCP: poll the planned blocks, write block W and nothing else.
+"""Modbus over any transport: poll the planned blocks, write block W and nothing else.
 
 Connection states, owned by `run`::
 
-    connecting --TCP open--> silent --first valid answer--> connected
+    connecting ----open----> silent --first valid answer--> connected
         ^                       |                               |
         +--- jittered 0.1..2 s -+---- closed, doubt, 3 time-outs in a row
 
 "Connected" is reported only after an answer: a device that takes one connection accepts a second
-one and never answers. RTU and TLS are not offered here; the guard of `modbus_wire` relies on the
-MBAP header.
+one and never answers.
 """
 
 from __future__ import annotations
@@ -16,30 +15,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edge.config.types import ModbusLink, TagRow, WordBlock
+from edge.config.types import SERIAL_BITS, ModbusLink, Table, TagRow, WordBlock
 from edge.core.tags import Quality, Reason
 from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
+from edge.drivers.modbus_frame import DoubtError, LostError, Mbap, Rtu, SilenceError, WireError
 from edge.drivers.modbus_reader import BlockReader
-from edge.drivers.modbus_wire import (
-    MAX_READ_REGISTERS,
-    MAX_WRITE_REGISTERS,
-    DeviceError,
-    DoubtError,
-    LostError,
-    SilenceError,
-    Table,
-    Wire,
-    WireError,
-)
+from edge.drivers.modbus_wire import MAX_READ_REGISTERS, MAX_WRITE_REGISTERS, DeviceError, Wire
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
+_NONE, _GOOD, _BAD = np.uint8(Reason.NONE), np.uint8(Quality.GOOD), np.uint8(Quality.BAD)
 BACKOFF_S = (0.1, 2.0)
 """First and longest pause before another connection attempt; jitter takes up to half of it."""
 TIMEOUTS_TO_DROP = 3
@@ -47,7 +39,7 @@ TIMEOUTS_TO_DROP = 3
 
 
 class ModbusDriver:
-    """One Modbus TCP link. See `edge.drivers.base.Driver`."""
+    """One Modbus link. See `edge.drivers.base.Driver`."""
 
     def __init__(
         self,
@@ -64,6 +56,8 @@ class ModbusDriver:
         self._count = len(rows)
         self._blocks = dict(blocks)
         self._jitter = jitter
+        self._framing = Rtu(lambda: asyncio.get_running_loop().time()) if link.rtu else Mbap()
+        self._silence_s = silence_s(link)
         self._wire: Wire | None = None
         self._turn = asyncio.Lock()  # fair: a write waits for one transaction, never for a poll
         self._idle_since_s = 0.0
@@ -85,27 +79,39 @@ class ModbusDriver:
         link = self._link
         pause_s = BACKOFF_S[0]
         while True:
-            wire = Wire(link.host, link.port, link.timeout_ms / 1000)
+            answered = False
             try:
-                why = f"no TCP connection: refused, unreachable or silent for {link.timeout_ms} ms"
-                if await wire.connect():
-                    await asyncio.sleep(link.pause_after_connect_ms / 1000)
-                    self._timeouts_in_a_row = 0
-                    self._reader.reset()
-                    self._wire = wire
-                    await wire.lost.wait()
-                    why = wire.why
-            finally:
-                answered = self.counters.connected
-                self._wire = None
-                self.counters.connected = False
-                wire.close()
-            self._say(f"{link.host}:{link.port}: {why}")
+                wire = Wire(link, self._framing)
+            except OSError as exc:
+                why = f"certificate files cannot be used: {exc}"
+            else:
+                answered, why = await self._serve(wire)
+            self._say(f"{link.at}: {why}")
             if answered:
                 self.counters.lost += 1
                 pause_s = BACKOFF_S[0]
             await asyncio.sleep(pause_s * (1 - 0.5 * self._jitter()))
             pause_s = min(2 * pause_s, BACKOFF_S[1])
+
+    async def _serve(self, wire: Wire) -> tuple[bool, str]:
+        """Use one connection until it ends: (whether the device ever answered, why it ended)."""
+        opened = False
+        try:
+            opened = await wire.connect()
+            if opened:
+                await asyncio.sleep(self._link.pause_after_connect_ms / 1000)
+                self._timeouts_in_a_row = 0
+                self._reader.opened()
+                self._wire = wire
+                await wire.lost.wait()
+        finally:
+            answered, why = self.counters.connected, wire.why
+            self._wire = None
+            self.counters.connected = False
+            wire.close()
+        if self._link.tls is not None and opened and not answered:
+            why = f"{why} before any answer; does it trust our certificate_file?"
+        return answered, why
 
     def _say(self, error: str) -> None:
         """Log a change of state once, not its repeats; "" is the state connected."""
@@ -121,19 +127,19 @@ class ModbusDriver:
 
     # --- one transaction ---
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Wire]:
-        """The open connection, for one request. Raises WireError and keeps the counters."""
+    async def _transaction(self, unit_id: int, ask: Callable[[Wire], Awaitable[T]]) -> T:
+        """`ask` the open connection for one thing. Raises WireError and keeps the counters."""
         loop = asyncio.get_running_loop()
         async with self._turn:
-            pause_s = self._link.pause_between_requests_ms / 1000
+            pause_s = self._link.limits(unit_id).pause_between_requests_ms / 1000
+            pause_s = max(pause_s, self._silence_s)
             if pause_s:
                 await asyncio.sleep(max(0.0, self._idle_since_s + pause_s - loop.time()))
             wire = self._wire
             if wire is None:
                 raise LostError("not connected")
             try:
-                yield wire
+                answer = await ask(wire)
             except WireError as exc:
                 self.counters.last_error = str(exc)
                 if isinstance(exc, DeviceError):
@@ -151,6 +157,7 @@ class ModbusDriver:
                 self._idle_since_s = loop.time()
             self.counters.ok += 1
             self._answered()
+            return answer
 
     def _answered(self) -> None:
         self._timeouts_in_a_row = 0
@@ -162,8 +169,9 @@ class ModbusDriver:
     async def _read(
         self, unit_id: int, table: Table, address: int, count: int
     ) -> npt.NDArray[np.uint16]:
-        async with self._transaction() as wire:
-            return await wire.read(unit_id, table, address, count)
+        return await self._transaction(
+            unit_id, lambda wire: wire.read(unit_id, table, address, count)
+        )
 
     # --- the Driver protocol ---
 
@@ -179,7 +187,7 @@ class ModbusDriver:
             self.counters.rtt_ms = (loop.time() - start_s) * 1000
         return Sample(
             values=values,
-            quality=np.where(reason == Reason.NONE, Quality.GOOD, Quality.BAD).astype(np.uint8),
+            quality=np.where(reason == _NONE, _GOOD, _BAD),
             reason=reason,
             source_s=np.full(self._count, np.nan),
             start_s=start_s,
@@ -206,8 +214,9 @@ class ModbusDriver:
         where = check_write(self.name, self._blocks, block, words)
         first = _first(where)
         try:
-            async with self._transaction() as wire:
-                await wire.write(where.unit_id, first, words)
+            await self._transaction(
+                where.unit_id, lambda wire: wire.write(where.unit_id, first, words)
+            )
         except WireError as exc:
             raise LinkError(f"{self._at(block, where)}: {exc}") from exc
 
@@ -221,3 +230,10 @@ class ModbusDriver:
 
 def _first(block: WordBlock) -> int:
     return -1 if block.address is None else block.address
+
+
+def silence_s(link: ModbusLink) -> float:
+    """Quiet time that ends a frame on a serial line: 3.5 characters, 1.75 ms above 19200 baud."""
+    if link.protocol != "modbus-rtu":
+        return 0.0
+    return 3.5 * SERIAL_BITS / link.baud if link.baud <= 19200 else 0.00175

@@ -15,20 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.config.types import ModbusLink, ModbusSource, TagRow
-from edge.core.blocks import Block, ReadPlan, Span, plan
-from edge.core.codec import WORDS, BlockDecoder
+from edge.config.reads import plan_reads
+from edge.config.types import ModbusLink, ModbusSource, Table, TagRow
+from edge.core.blocks import Block, ReadPlan
+from edge.core.codec import BlockDecoder
 from edge.core.tags import Reason
 from edge.drivers.base import LinkCounters
-from edge.drivers.modbus_wire import (
-    MAX_READ_BITS,
-    MAX_READ_REGISTERS,
-    DeviceError,
-    DoubtError,
-    SilenceError,
-    Table,
-    WireError,
-)
+from edge.drivers.modbus_frame import DoubtError, SilenceError, WireError
+from edge.drivers.modbus_wire import DeviceError
 
 _log = logging.getLogger(__name__)
 
@@ -71,39 +65,23 @@ class BlockReader:
         self._rows = rows
         self._counters = counters
         self._read_words = read_words
-        self._plan = ReadPlan(self._plan_reads())
+        self._plan = ReadPlan(plan_reads(link, rows))
         self._units = {b.unit_id: _Unit() for b in self._plan.blocks}
-        self._decoders: dict[Block, BlockDecoder] = {}
+        self._decoders: dict[Block, tuple[npt.NDArray[np.intp], BlockDecoder]] = {}
+        """Block -> which rows it serves, and how."""
         self._last: dict[Block, npt.NDArray[np.uint16]] = {}
         self._probe_s = 0.0
         self._silent: set[int] = set()
         """Units that did not answer in this poll: their other blocks are not tried."""
 
-    def _plan_reads(self) -> tuple[Block, ...]:
-        registers: list[Span] = []
-        bits: list[Span] = []
-        for i, row in enumerate(self._rows):
-            source = row.source
-            if not isinstance(source, ModbusSource):
-                raise ValueError(
-                    f'tag "{row.tag.name}": not a Modbus source, but on Modbus link '
-                    f'"{self._link.name}"; give it unit_id, table and address'
-                )
-            if source.table in ("coil", "discrete"):
-                bits.append(Span(i, source.unit_id, source.table, source.address, 1))
-            else:
-                count = WORDS[source.encoding.type]
-                registers.append(Span(i, source.unit_id, source.table, source.address, count))
-        gap, forbidden = self._link.max_gap, self._link.forbidden
-        most = min(self._link.max_registers, MAX_READ_REGISTERS)
-        most_bits = min(16 * most, MAX_READ_BITS)
-        return (
-            *plan(registers, max_count=most, max_gap=gap, forbidden=forbidden),
-            *plan(bits, max_count=most_bits, max_gap=16 * gap, forbidden=forbidden),
-        )
+    def opened(self) -> None:
+        """A new connection: whatever silenced the units may be over, and nobody has answered yet
+        whom the silent ones could hold up."""
+        self._units = {unit_id: _Unit() for unit_id in self._units}
+        self.reset()
 
     def reset(self) -> None:
-        """A new connection: the device may have changed, so ask for everything again."""
+        """The device may have changed: ask for everything again."""
         self._plan.reset()
         self._note_bad()
 
@@ -149,8 +127,8 @@ class BlockReader:
         else:
             unit.silent, unit.pause_s = 0, 0.0
             self._last[block] = words
-            where = [s.index for s in block.spans]
-            values[where], reason[where] = self._decoder(block).decode(words)
+            where, decoder = self._decoder(block)
+            values[where], reason[where] = decoder.decode(words)
 
     def _silence(self, unit_id: int) -> None:
         unit = self._units[unit_id]
@@ -193,16 +171,17 @@ class BlockReader:
     def _describe(self, block: Block) -> str:
         return f"{block} ({self._rows[block.spans[0].index].tag.name})"
 
-    def _decoder(self, block: Block) -> BlockDecoder:
-        decoder = self._decoders.get(block)
-        if decoder is None:
+    def _decoder(self, block: Block) -> tuple[npt.NDArray[np.intp], BlockDecoder]:
+        found = self._decoders.get(block)
+        if found is None:
             sources = [self._rows[s.index].source for s in block.spans]
             decoder = BlockDecoder(
                 [s.encoding for s in sources if isinstance(s, ModbusSource)],
                 [s.address - block.address for s in block.spans],
             )
-            self._decoders[block] = decoder
-        return decoder
+            found = (np.array([s.index for s in block.spans], np.intp), decoder)
+            self._decoders[block] = found
+        return found
 
     def raw_words(self, index: int) -> tuple[int, ...]:
         """Registers of row `index` in the last good read; empty before the first one."""

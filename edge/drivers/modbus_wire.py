@@ -1,52 +1,49 @@
-"""One guarded Modbus TCP connection on pymodbus 3.16.
+"""One guarded Modbus connection on pymodbus 3.16.
 
-pymodbus accepts answers that Modbus does not allow: shorter than asked, of another function, with
-transaction 0, a write echo of another address. A wrong number is worse than none here, so every
-frame is checked against the pending request on the raw bytes, before pymodbus decodes it; on any
-doubt the request fails and the connection is dropped. The rules:
+The rules:
 
 1. One object is one connection. It never reconnects and never repeats a request; the driver makes
    a new one. (pymodbus would send a timed-out write four times.)
-2. One request in flight. Each answer must repeat transaction, unit and function, have protocol 0
-   and a length that fits its function, and the byte count (reads) or address and count (writes)
-   that was asked for.
-3. An answer to a request that timed out is recognised by its transaction and skipped; anything
-   else nobody asked for is a doubt.
+2. One request in flight. Each answer must be the one that was asked for: `modbus_frame` checks the
+   raw bytes. On any doubt the request fails and the connection is dropped.
+3. A late answer is told apart and skipped, never taken for another one.
 4. A peer that closes fails the pending request at once instead of letting it time out.
 
-Two names of pymodbus used here are not quite public (`ctx.max_buffer_size`,
-`ctx.response_future`): the version is pinned and the fault tests are the gate for an upgrade.
+Three names of pymodbus used here and in `modbus_client` are not quite public
+(`ctx.max_buffer_size`, `ctx.response_future`, `ctx.call_create`): the version is pinned and the
+fault catalogue is the gate for an upgrade.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import struct
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusIOException
 from pymodbus.pdu import ModbusPDU
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-Table = Literal["coil", "discrete", "input", "holding"]
+from edge.config.types import ModbusLink, Table
+from edge.drivers.modbus_client import client, explain
+from edge.drivers.modbus_frame import (
+    WRITE_REGISTERS,
+    DoubtError,
+    Framing,
+    LostError,
+    Pending,
+    SilenceError,
+    WireError,
+)
 
 FUNCTION: dict[Table, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-WRITE_REGISTERS = 16
+BIT_TABLES = ("coil", "discrete")
 MAX_READ_REGISTERS = 125
 MAX_READ_BITS = 2000
 MAX_WRITE_REGISTERS = 123
-_RECEIVE_LIMIT = 4096
-_LATE_KEPT = 32
-_HEADER = struct.Struct(">HHHBB")
 EXCEPTION_TEXT = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value",
     4: "device failure", 5: "acknowledge", 6: "device busy", 8: "memory parity error",
@@ -58,22 +55,6 @@ EXCEPTION_TEXT = {
 _pymodbus_log = logging.getLogger("pymodbus.logging")
 if _pymodbus_log.level == logging.NOTSET:
     _pymodbus_log.setLevel(logging.CRITICAL + 1)
-
-
-class WireError(Exception):
-    """The request failed; the message says how. Subclasses say what it means for the link."""
-
-
-class SilenceError(WireError):
-    """No answer in time. The connection is kept: transactions tell a late answer apart."""
-
-
-class DoubtError(WireError):
-    """An answer that Modbus does not allow. The connection is already dropped."""
-
-
-class LostError(WireError):
-    """The connection is gone."""
 
 
 class DeviceError(WireError):
@@ -96,56 +77,49 @@ class _RawAnswer(ModbusPDU):
 
 class _Coils(_RawAnswer):
     function_code = 1
+    rtu_byte_count_pos = 2
 
 
 class _Discretes(_RawAnswer):
     function_code = 2
+    rtu_byte_count_pos = 2
 
 
 class _Holdings(_RawAnswer):
     function_code = 3
+    rtu_byte_count_pos = 2
 
 
 class _Inputs(_RawAnswer):
     function_code = 4
+    rtu_byte_count_pos = 2
 
 
 class _Echo(_RawAnswer):
     function_code = WRITE_REGISTERS
-
-
-@dataclass(slots=True)
-class _Pending:
-    unit_id: int
-    function: int
-    head: bytes
-    """First bytes of the answer's data: byte count of a read, address and count of a write."""
-    size: int
-    """Bytes of the answer's data, head included."""
-    transaction: int = -1
+    rtu_frame_size = 8
 
 
 class Wire:
     """One connection. `lost` is set once it is unusable; `why` then says why."""
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
+    def __init__(self, link: ModbusLink, framing: Framing) -> None:
+        """`framing` is the link's: what it knows of late answers may outlive the connection.
+
+        Raises OSError when the certificate files of a TLS link cannot be used.
+        """
         self.lost = asyncio.Event()
-        self.why = ""
-        self._timeout_s = timeout_s
-        self._pending: _Pending | None = None
-        self._late: deque[int] = deque(maxlen=_LATE_KEPT)
-        self._client = AsyncModbusTcpClient(
-            host, port=port, timeout=timeout_s, retries=0, reconnect_delay=0,
-            trace_packet=self._on_packet, trace_connect=self._on_connect,
-        )  # fmt: skip
-        self._client.set_max_no_responses(1 << 30)  # the driver decides when to give up
-        # The default of 264 bytes discards a late answer and the next one arriving together.
-        self._client.ctx.max_buffer_size = _RECEIVE_LIMIT
+        self.why = explain(link, None)
+        self._link = link
+        self._framing = framing
+        self._pending: Pending | None = None
+        self._client = client(link, self._on_packet, self._on_connect, self._on_failure)
         for answer in (_Coils, _Discretes, _Holdings, _Inputs, _Echo):
             self._client.register(answer)
 
     async def connect(self) -> bool:
-        """Open the TCP connection within the time-out; False when that fails."""
+        """Open the connection within the time-out; False when that fails, and `why` says why."""
+        self._framing.opened()
         return bool(await self._client.connect())
 
     def close(self, why: str = "closed") -> None:
@@ -157,32 +131,59 @@ class Wire:
         self, unit_id: int, table: Table, address: int, count: int
     ) -> npt.NDArray[np.uint16]:
         """Read `count` registers, or bits as words 0/1: uint16[count]. Raises WireError."""
-        client = self._client
-        call: Callable[..., Awaitable[ModbusPDU]] = {
-            "coil": client.read_coils, "discrete": client.read_discrete_inputs,
-            "holding": client.read_holding_registers, "input": client.read_input_registers,
-        }[table]  # fmt: skip
-        bits = table in ("coil", "discrete")
-        size = (count + 7) // 8 if bits else 2 * count
-        pending = _Pending(unit_id, FUNCTION[table], bytes([size]), size + 1)
-        payload = await self._request(
-            pending, lambda: call(address, count=count, device_id=unit_id)
-        )
-        if bits:
-            octets = np.frombuffer(payload, np.uint8, size, 1)
+        pending = _read_of(unit_id, table, count)
+        if self._framing.ambiguous(pending):
+            await self._mark(unit_id, table, address, count)
+        payload = await self._read(pending, table, address, count)
+        if table in BIT_TABLES:
+            octets = np.frombuffer(payload, np.uint8, pending.size - 1, 1)
             return np.unpackbits(octets, count=count, bitorder="little").astype(np.uint16)
         return np.frombuffer(payload, ">u2", count, 1).astype(np.uint16)
 
     async def write(self, unit_id: int, address: int, words: Sequence[int]) -> None:
         """Write holding registers with one FC16 frame; the echo must match. Raises WireError."""
         head = struct.pack(">HH", address, len(words))
-        pending = _Pending(unit_id, WRITE_REGISTERS, head, len(head))
+        pending = Pending(unit_id, WRITE_REGISTERS, head, len(head))
+        if self._framing.ambiguous(pending):
+            await self._mark(unit_id, "holding", address, len(words))
         await self._request(
             pending,
             lambda: self._client.write_registers(address, list(words), device_id=unit_id),
         )
 
-    async def _request(self, pending: _Pending, send: Callable[[], Awaitable[ModbusPDU]]) -> bytes:
+    async def _read(self, pending: Pending, table: Table, address: int, count: int) -> bytes:
+        call: Callable[..., Awaitable[ModbusPDU]] = {
+            "coil": self._client.read_coils, "discrete": self._client.read_discrete_inputs,
+            "holding": self._client.read_holding_registers,
+            "input": self._client.read_input_registers,
+        }[table]  # fmt: skip
+        return await self._request(
+            pending, lambda: call(address, count=count, device_id=pending.unit_id)
+        )
+
+    async def _mark(self, unit_id: int, table: Table, address: int, count: int) -> None:
+        """Read another length first, so that a missing answer cannot pass for the next one.
+
+        An exception is an answer, too. Raises WireError when there is none, or no such length.
+        """
+        step = 8 if table in BIT_TABLES else 1  # bits are counted in octets
+        most = (MAX_READ_BITS if table in BIT_TABLES else MAX_READ_REGISTERS) // step
+        shorter = range(step, count, step)
+        longer = range(-(-count // step) * step + step, most * step + 1, step)
+        for n in (*shorter, *longer):
+            pending = _read_of(unit_id, table, n)
+            end = address + n
+            free = end <= 0x10000 and not any(
+                t == table and first < end and last >= address
+                for t, first, last in self._link.forbidden
+            )
+            if free and not self._framing.ambiguous(pending):
+                with contextlib.suppress(DeviceError):
+                    await self._read(pending, table, address, n)
+                return
+        raise SilenceError("an answer is missing that could be mistaken for the one asked for")
+
+    async def _request(self, pending: Pending, send: Callable[[], Awaitable[ModbusPDU]]) -> bytes:
         if self.lost.is_set():
             raise LostError(self.why)
         if self._pending is not None:
@@ -196,16 +197,21 @@ class Wire:
             self._fail(LostError("connection is closed"))
             raise LostError("connection is closed") from exc
         except ModbusIOException as exc:
-            raise SilenceError(f"no answer in {self._timeout_s * 1000:.0f} ms") from exc
+            raise SilenceError(f"no answer in {self._link.timeout_ms} ms") from exc
         finally:
             self._pending = None
-            if not answered:
-                self._late.append(pending.transaction)
+            if answered:
+                self._framing.answered(pending)
+            else:
+                self._framing.unanswered(pending)
         if answer.isError():
             raise DeviceError(answer.exception_code)
         if not isinstance(answer, _RawAnswer):
             raise DoubtError("answer of a class nobody registered")
         return answer.payload
+
+    def _on_failure(self, why: str) -> None:
+        self.why = why
 
     def _on_connect(self, connected: bool) -> None:
         if not connected:
@@ -223,45 +229,18 @@ class Wire:
     def _on_packet(self, sending: bool, data: bytes) -> bytes:
         if sending:
             if self._pending is not None:
-                self._pending.transaction = int.from_bytes(data[:2], "big")
+                self._framing.sending(self._pending, data)
             return data
         if self.lost.is_set():
             return b""
-        problem = self._problem(data)
-        if problem:
-            self._fail(DoubtError(problem))
+        try:
+            return self._framing.accept(data, self._pending)
+        except DoubtError as doubt:
+            self._fail(doubt)
             self._client.close()
             return b""
-        return data
-
-    def _problem(self, data: bytes) -> str:
-        """What is wrong with the bytes received since the last request; "" when nothing is."""
-        at = 0
-        while len(data) - at >= _HEADER.size:
-            transaction, protocol, length, unit_id, function = _HEADER.unpack_from(data, at)
-            if protocol != 0 or not 3 <= length <= 254:
-                return f"no Modbus frame: protocol {protocol}, length {length}"
-            pending = self._pending
-            if pending is None or transaction != pending.transaction:
-                if transaction not in self._late:
-                    return f"answer to transaction {transaction}, which nobody asked for"
-            elif problem := _mismatch(pending, unit_id, function, length - 2, data[at + 8 :]):
-                return problem
-            at += 6 + length
-        return ""
 
 
-def _mismatch(p: _Pending, unit_id: int, function: int, size: int, body: bytes) -> str:
-    """What is wrong with an answer of `size` data bytes of which `body` may be the first few."""
-    if unit_id != p.unit_id:
-        return f"answer of unit {unit_id}, asked unit {p.unit_id}"
-    if function == p.function | 0x80:
-        return "" if size == 1 else f"exception answer of {size} bytes, permitted 1"
-    if function != p.function:
-        return f"answer of function {function}, asked function {p.function}"
-    if size != p.size:
-        return f"answer of {size} data bytes, asked for {p.size}"
-    known = body[: len(p.head)]
-    if known != p.head[: len(known)]:
-        return f"answer begins {known.hex()}, asked for {p.head.hex()}"
-    return ""
+def _read_of(unit_id: int, table: Table, count: int) -> Pending:
+    size = (count + 7) // 8 if table in BIT_TABLES else 2 * count
+    return Pending(unit_id, FUNCTION[table], bytes([size]), size + 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edge.core.codec import WORDS, Encoding, RegisterType
+from edge.core.codec import BCD_DIGITS, WORDS, Encoding, RegisterType, encode, wire_rank
 
 _RAW: dict[RegisterType, str] = {
     "int16": ">i2", "uint16": ">u2", "int32": ">i4", "uint32": ">u4", "float32": ">f4",
@@ -26,8 +26,7 @@ class _Group:
     dtype: np.dtype[np.generic]
     positions: npt.NDArray[np.intp]
     cells: npt.NDArray[np.intp]
-    """intp[m, w]: where each word goes, in wire order."""
-    reverse_words: bool
+    """intp[m, w]: where each word goes, most significant first."""
     swap_bytes: bool
     scale: npt.NDArray[np.float64]
     offset: npt.NDArray[np.float64]
@@ -42,15 +41,17 @@ class BlockEncoder:
         """`offsets[i]` is the index of value i's first word in the area."""
         members: dict[tuple[RegisterType, str, str], list[int]] = {}
         self._bits: list[tuple[int, int, int]] = []
+        self._bcds: list[tuple[int, int, Encoding]] = []
         for i, e in enumerate(encodings):
             if e.type == "bit":
                 self._bits.append((i, offsets[i], e.bit))
+            elif e.type in BCD_DIGITS:
+                self._bcds.append((i, offsets[i], e))
+            elif e.type == "string":
+                continue  # the twin has no texts; the registers stay empty
             else:
                 members.setdefault((e.type, e.word_order, e.byte_order), []).append(i)
-        self._groups = [
-            _compile(kind, word_order, byte_order, where, encodings, offsets)
-            for (kind, word_order, byte_order), where in members.items()
-        ]
+        self._groups = [_compile(where, encodings, offsets) for where in members.values()]
 
     def encode_into(self, values: npt.NDArray[np.float64], words: npt.NDArray[np.uint16]) -> None:
         """Write float64[n] values, engineering units, into the area `words`."""
@@ -69,10 +70,13 @@ class BlockEncoder:
                     keep = coded | ~missing
                     raw, cells = raw[keep], cells[keep]
             matrix = raw.view(">u2").reshape(cells.shape)
-            if g.reverse_words:
-                matrix = matrix[:, ::-1]
             native = matrix.astype(np.uint16)
             words[cells] = native.byteswap() if g.swap_bytes else native
+        for position, cell, e in self._bcds:
+            if np.isfinite(values[position]):
+                most = 10 ** BCD_DIGITS[e.type] - 1
+                code = min(max((values[position] - e.offset) / e.scale, 0), most)
+                words[cell : cell + WORDS[e.type]] = encode(code * e.scale + e.offset, e)
         for position, cell, bit in self._bits:
             if np.isfinite(values[position]):
                 mask = 1 << bit
@@ -90,22 +94,15 @@ def _saturate(
     return np.clip(np.rint(np.nan_to_num(number)), low, high).astype(dtype)
 
 
-def _compile(
-    kind: RegisterType,
-    word_order: str,
-    byte_order: str,
-    where: list[int],
-    encodings: Sequence[Encoding],
-    offsets: Sequence[int],
-) -> _Group:
+def _compile(where: list[int], encodings: Sequence[Encoding], offsets: Sequence[int]) -> _Group:
     own = [encodings[i] for i in where]
+    kind = own[0].type
+    rank = np.array(wire_rank(own[0]), np.intp)[::-1]  # most significant first, as the view
     return _Group(
         dtype=np.dtype(_RAW[kind]),
         positions=np.array(where, np.intp),
-        cells=np.array([offsets[i] for i in where], np.intp)[:, None]
-        + np.arange(WORDS[kind])[None, :],
-        reverse_words=word_order == "little",
-        swap_bytes=byte_order == "little",
+        cells=np.array([offsets[i] for i in where], np.intp)[:, None] + rank[None, :],
+        swap_bytes=own[0].byte_order == "little",
         scale=np.array([e.scale for e in own]),
         offset=np.array([e.offset for e in own]),
         invalid=np.array([e.invalid[0] if e.invalid else 0 for e in own], np.uint64),

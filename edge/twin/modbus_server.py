@@ -1,4 +1,4 @@
-"""A Modbus TCP device built from the tag rows of one link: a real pymodbus server on loopback.
+"""A Modbus device built from the tag rows of one link: a real pymodbus server on loopback.
 
 The twin owns the memory, one array per unit and table; pymodbus asks for it through the device's
 `action`, which copies just the words of each request. So one plant second costs one encoding pass,
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pymodbus import FramerType
 from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
+from pymodbus.server import ModbusSerialServer, ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edge.config.types import ModbusLink, ModbusSource, Table, WordBlock
-from edge.core.codec import WORDS, Encoding
+from edge.core.codec import Encoding, words_of
 from edge.twin.encode import BlockEncoder
 
 _TABLE_OF_FUNCTION: dict[int, Table] = {
@@ -54,7 +55,7 @@ class ModbusServer:
         self.refused_writes = 0
         """Writes into the device's memory outside block W; a test or a demo expects 0."""
         self._first_read = first_read or asyncio.Event()
-        self._server: ModbusTcpServer | None = None
+        self._server: ModbusTcpServer | ModbusSerialServer | None = None
         self._awake = asyncio.Event()
         self._awake.set()
         self._w, self._r = block_w, block_r
@@ -96,12 +97,25 @@ class ModbusServer:
     async def start(self) -> None:
         """Listen on the link's address. Raises OSError naming link and address."""
         units = sorted({unit for unit, _ in self._areas})
-        server = ModbusTcpServer(
-            [self._device(unit) for unit in units], address=(self.link.host, self.link.port)
-        )
+        devices = [self._device(unit) for unit in units]
+        link = self.link
+        server: ModbusTcpServer | ModbusSerialServer
+        if link.protocol == "modbus-tls":
+            raise OSError(
+                f"link {link.name!r}: the twin has no certificate to serve modbus-tls with; use "
+                'protocol = "modbus-tcp" for a simulation'
+            )
+        if link.protocol == "modbus-rtu":
+            server = ModbusSerialServer(
+                devices, port=link.device, baudrate=link.baud, parity=link.parity[0].upper(),
+                stopbits=link.stop_bits,
+            )  # fmt: skip
+        else:
+            framer = FramerType.RTU if link.rtu else FramerType.SOCKET
+            server = ModbusTcpServer(devices, framer=framer, address=(link.host, link.port))
         if not await server.listen():
             raise OSError(
-                f"link {self.link.name!r}: cannot listen on {self.link.host}:{self.link.port}; "
+                f"link {link.name!r}: cannot listen on {link.at}; "
                 "is another twin running, is the port below 1024, is the address this machine's?"
             )
         self._server = server
@@ -189,7 +203,7 @@ def _inside(block: WordBlock | None, unit: int, table: Table, address: int, coun
 
 
 def _span(source: ModbusSource) -> tuple[int, int]:
-    wide = 1 if source.table in ("coil", "discrete") else WORDS[source.encoding.type]
+    wide = 1 if source.table in ("coil", "discrete") else words_of(source.encoding)
     return source.address, source.address + wide
 
 

@@ -203,13 +203,14 @@ VALUES: dict[str, Case] = {
     "misspelt type": (
         [(TAGS, 'address = 4, type = "uint16"', 'address = 4, type = "uint-16"')],
         ['lines/a/tags.toml:4: tag "SIC-103.PV": type = "uint-16" is not permitted; permitted: '
-         "int16, uint16, int32, uint32, float32, int64, uint64, float64, bit; did you mean "
-         '"uint16"?'],
+         "int16, uint16, int32, uint32, float32, int64, uint64, float64, bit, bcd16, bcd32, "
+         'string; did you mean "uint16"?'],
     ),
     "misspelt protocol": (
         [(LINE, 'protocol = "opc-ua"', 'protocol = "opcua"')],
         ['lines/a/line.toml:24: link "dcs": protocol = "opcua" is not permitted; permitted: '
-         'modbus-tcp, opc-ua; did you mean "opc-ua"?'],
+         'modbus-tcp, modbus-rtu-over-tcp, modbus-rtu, modbus-tls, opc-ua; did you mean '
+         '"opc-ua"?'],
     ),
     "unknown provider": (
         [(APPLIANCE, 'name = "box"', 'name = "box"\nprovider = "gpu"')],
@@ -563,7 +564,7 @@ CONTRADICTIONS: dict[str, Case] = {
     ),
     "Modbus key of an OPC UA tag": (
         [(TAGS, 'node = "s=A106"', 'node = "s=A106", address = 5')],
-        ["lines/a/tags.toml:10: tag \"AIT-106A.PV\": 'address' is a key of Modbus TCP links, "
+        ["lines/a/tags.toml:10: tag \"AIT-106A.PV\": 'address' is a key of Modbus links, "
          "but this link speaks OPC UA; remove it"],
     ),
     "OPC UA key of a Modbus tag": (

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.codec import ORDERS, WORDS, BlockDecoder, Encoding, all_orders, decode, encode
+from edge.core.codec import (
+    BCD_DIGITS,
+    ORDERS,
+    SWAPPED_ORDERS,
+    WORDS,
+    BlockDecoder,
+    Encoding,
+    all_orders,
+    decode,
+    encode,
+    text,
+)
 from edge.core.tags import Reason
 
 _FORMAT = {
@@ -19,11 +30,12 @@ _FORMAT = {
     "uint64": "Q", "float64": "d",
 }  # fmt: skip
 types = st.sampled_from(sorted(_FORMAT))
-orders = st.sampled_from(sorted(ORDERS))
+ALL_ORDERS = ORDERS | SWAPPED_ORDERS
+orders = st.sampled_from(sorted(ALL_ORDERS))
 
 
 def layout(kind: Any, label: str, **more: Any) -> Encoding:
-    word_order, byte_order = ORDERS[label]
+    word_order, byte_order = ALL_ORDERS[label]
     return Encoding(type=kind, word_order=word_order, byte_order=byte_order, **more)
 
 
@@ -169,8 +181,8 @@ def test_a_block_is_its_values_one_by_one(
 )
 def test_all_orders_shows_every_reading(words: list[int]) -> None:
     readings = all_orders(words)
-    kinds = [k for k in _FORMAT if WORDS[k] == len(words)]  # type: ignore[index]
-    assert len(readings) == len(kinds) * (2 if len(words) == 1 else 4)
+    kinds = [k for k in (*_FORMAT, "bcd16", "bcd32") if WORDS[k] == len(words)]  # type: ignore[index]
+    assert len(readings) == len(kinds) * {1: 2, 2: 4, 4: 8}[len(words)]
     for name, value in readings.items():
         kind, label = name.split()
         label = {"AB": "ABCD", "BA": "BADC"}.get(label, label)
@@ -180,3 +192,72 @@ def test_all_orders_shows_every_reading(words: list[int]) -> None:
 def test_all_orders_refuses_three_registers() -> None:
     with pytest.raises(ValueError, match="permitted: 1, 2 or 4"):
         all_orders([1, 2, 3])
+
+
+def test_the_swapped_orders_are_two_halves() -> None:
+    wire = bytes(range(1, 9))  # 01 is the most significant byte
+    a, b, c, d = struct.unpack(">4H", wire)
+    number = float(int.from_bytes(wire, "big"))
+    for label, words in {
+        "ABCD": (a, b, c, d), "CDAB": (d, c, b, a),
+        "ABCD-swapped": (b, a, d, c), "CDAB-swapped": (c, d, a, b),
+    }.items():  # fmt: skip
+        assert decode(words, layout("uint64", label)) == (number, Reason.NONE)
+
+
+bcd_types = st.sampled_from(sorted(BCD_DIGITS))
+
+
+@given(data=st.data(), kind=bcd_types, label=st.sampled_from(sorted(ORDERS)))
+def test_bcd_reads_as_it_is_printed(data: st.DataObject, kind: str, label: str) -> None:
+    digits = BCD_DIGITS[kind]
+    number = data.draw(st.integers(0, 10**digits - 1))
+    words = encode(float(number), layout(kind, label))
+    assert decode(words, layout(kind, label)) == (number, Reason.NONE)
+    plain = encode(float(number), layout(kind, "ABCD"))
+    assert "".join(f"{w:04x}" for w in plain) == f"{number:0{digits}d}"
+
+
+@given(data=st.data(), kind=bcd_types, label=st.sampled_from(sorted(ORDERS)))
+def test_a_digit_above_nine_is_no_number(data: st.DataObject, kind: str, label: str) -> None:
+    digits = BCD_DIGITS[kind]
+    good = data.draw(st.integers(0, 10**digits - 1))
+    at = data.draw(st.integers(0, digits - 1))
+    raw = int(str(good), 16) & ~(0xF << 4 * at) | data.draw(st.integers(10, 15)) << 4 * at
+    unsigned = {1: "uint16", 2: "uint32"}[WORDS[kind]]  # type: ignore[index]
+    number, reason = decode(encode(float(raw), layout(unsigned, label)), layout(kind, label))
+    assert math.isnan(number)
+    assert reason == Reason.NOT_A_NUMBER
+
+
+@pytest.mark.parametrize(("kind", "value"), [("bcd16", 10000.0), ("bcd32", -1.0)])
+def test_bcd_refuses_what_it_cannot_print(kind: Any, value: float) -> None:
+    with pytest.raises(ValueError, match=kind):
+        encode(value, Encoding(type=kind))
+
+
+@pytest.mark.parametrize(
+    ("words", "order", "says"),
+    [
+        ((0x4C4F, 0x542D, 0x3720), "big", "LOT-7"),
+        ((0x4F4C, 0x2D54, 0x0037), "little", "LOT-7"),
+        ((0x4142, 0x0043, 0x4400), "big", "AB"),
+        ((0, 0, 0), "big", ""),
+        ((0x4142, 0xFFFF, 0), "big", None),
+        ((0x4101, 0, 0), "big", None),
+    ],
+)
+def test_a_text_is_read_but_never_a_number(
+    words: tuple[int, ...], order: Any, says: str | None
+) -> None:
+    encoding = Encoding(type="string", length=3, byte_order=order)
+    assert text(words, encoding) == says
+    block = BlockDecoder([Encoding(), encoding], [0, 1])
+    values, reason = block.decode(np.array((7, *words), np.uint16))
+    assert values[0] == 7
+    assert math.isnan(values[1])
+    assert list(reason) == [
+        Reason.NONE, Reason.NOT_A_NUMBER if says is None else Reason.TEXT
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="holds no number"):
+        encode(1.0, encoding)

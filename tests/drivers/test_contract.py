@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from edge.config.types import (
     ModbusLink,
+    ModbusProtocol,
     ModbusSource,
     OpcUaLink,
     OpcUaSource,
@@ -76,8 +78,10 @@ async def _soft(_port: Callable[[], int]) -> AsyncIterator[Plc]:
 
 
 @asynccontextmanager
-async def _modbus(port: Callable[[], int]) -> AsyncIterator[Plc]:
-    link = ModbusLink(name="x", host="127.0.0.1", port=port())
+async def _modbus(
+    port: Callable[[], int], protocol: ModbusProtocol = "modbus-tcp"
+) -> AsyncIterator[Plc]:
+    link = ModbusLink(name="x", protocol=protocol, host="127.0.0.1", port=port())
     encoding = Encoding(type="float32", word_order="little")
     rows = _rows(
         lambda i, _: ModbusSource(
@@ -131,7 +135,12 @@ async def _settle(seconds: float) -> None:
 Scene = Callable[[Callable[[Plc], Coroutine[Any, Any, None]]], None]
 
 
-@pytest.fixture(params=[_soft, _modbus, _opcua], ids=["soft", "modbus", "opcua"])
+_bridge = partial(_modbus, protocol="modbus-rtu-over-tcp")
+
+
+@pytest.fixture(
+    params=[_soft, _modbus, _bridge, _opcua], ids=["soft", "modbus", "rtu-over-tcp", "opcua"]
+)
 def scene(
     request: pytest.FixtureRequest,
     virtual: Callable[[Coroutine[Any, Any, Any]], Any],

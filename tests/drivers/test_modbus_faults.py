@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge.config.types import ModbusLink, ModbusSource, Table, TagRow, WordBlock
-from edge.core.codec import Encoding
-from edge.core.tags import Quality, Reason, Tag
-from edge.drivers.base import LinkError, Sample, WriteRefused
+from edge.config.types import ModbusLink, WordBlock
+from edge.core.tags import Quality, Reason
+from edge.drivers.base import LinkError, WriteRefused
 from edge.drivers.modbus import ModbusDriver
+from tests.drivers.plc import (
+    EXPECTED,
+    ROWS,
+    TIMEOUT_S,
+    Virtual,
+    check,
+    recovers,
+    row,
+    running,
+    settle,
+)
 from tests.faultserver import (
     LIES,
     LYING_ECHOES,
     Connection,
-    FaultServer,
     Request,
     exception,
     half_an_answer,
@@ -33,77 +41,6 @@ from tests.faultserver import (
     refuse,
     silent,
 )
-
-Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
-TIMEOUT_S = 0.5
-W = WordBlock(link="plc", count=8, address=1000)
-R = WordBlock(link="plc", count=4, address=1100)
-
-
-def row(address: int, unit_id: int = 1, table: Table = "holding") -> TagRow:
-    name = f"u{unit_id}-{table}-{address}"
-    return TagRow(
-        tag=Tag(name=name, text=name, unit="", low=0, high=1e6, component="C01", part="meter"),
-        source=ModbusSource(
-            link="plc", unit_id=unit_id, table=table, address=address, encoding=Encoding()
-        ),
-    )
-
-
-ROWS = tuple(row(a) for a in range(10, 20))
-EXPECTED = np.arange(110.0, 120.0)
-
-
-@asynccontextmanager
-async def running(
-    port: int, rows: tuple[TagRow, ...] = ROWS, *, device: bool = True, **link: Any
-) -> AsyncIterator[tuple[FaultServer, ModbusDriver]]:
-    """A fault server and a driver that has had time to connect."""
-    options = {"timeout_ms": int(1000 * TIMEOUT_S), **link}
-    driver = ModbusDriver(
-        ModbusLink(name="plc", host="127.0.0.1", port=port, **options), rows, {"W": W, "R": R}
-    )
-    server = FaultServer(port)
-    if device:
-        await server.__aenter__()
-    owner = asyncio.create_task(driver.run())
-    try:
-        await settle(1.0)
-        yield server, driver
-    finally:
-        owner.cancel()
-        await asyncio.gather(owner, return_exceptions=True)
-        await server.stop()
-        await settle(0.0)
-
-
-async def settle(seconds: float) -> None:
-    """Let loop time pass."""
-    loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    loop.call_later(seconds, done.set_result, None)
-    await done
-
-
-def check(sample: Sample, expected: np.ndarray[Any, Any] = EXPECTED) -> None:
-    """No wrong value, and a reason wherever there is none."""
-    good = sample.quality == Quality.GOOD
-    assert np.array_equal(sample.values[good], expected[good])
-    assert np.isnan(sample.values[~good]).all()
-    assert (sample.reason[~good] != Reason.NONE).all()
-    assert (sample.reason[good] == Reason.NONE).all()
-
-
-async def recovers(driver: ModbusDriver, expected: np.ndarray[Any, Any] = EXPECTED) -> None:
-    """All values are back within the longest back-off, without a restart."""
-    for _ in range(4):
-        await settle(1.0)
-        sample = await driver.read()
-        check(sample, expected)
-        if (sample.quality == Quality.GOOD).all():
-            assert driver.counters.connected
-            return
-    pytest.fail(f"not recovered: {sample.reason} {driver.counters}")
 
 
 @pytest.mark.parametrize("lie", LIES)
