@@ -46,9 +46,10 @@ class Suspect:
 class RankSettings:
     """Weights of the ranking."""
 
-    deviation_weight: float = 0.4
-    kind_weight: float = 0.3
-    """Weights of the deviation and of the classifier's own answer; the CAM has the rest."""
+    deviation_weight: float = 0.2
+    kind_weight: float = 0.4
+    """Weights of the deviation and of the classifier's own answer; the CAM has the rest. Chosen on
+    the twin's calibration batches; a defect the classifier never saw is left to the other two."""
     dead_band: float = 1.0
     """Deviations below this (in units of the reference scale) are no evidence."""
     best_tags: int = 3
