@@ -119,7 +119,7 @@ class Store:
             self._bound()
         self._fresh.set()
 
-    def event(self, kind: str, line: str = "", **body: Any) -> None:
+    def event(self, kind: str, line: str = "", /, **body: Any) -> None:
         """Log an event that happens now."""
         self.put(Event(t_s=self._clock.wall_s(), line=line, kind=kind, body=body))
 

@@ -53,7 +53,7 @@ def step(n: int, batch: BatchAt | None, severity: int | None = 0, *, line: str =
     )  # fmt: skip
 
 
-def event(n: int, kind: str = "condition", line: str = "ncm-1", **body: object) -> Event:
+def event(n: int, kind: str = "condition", line: str = "ncm-1", /, **body: object) -> Event:
     return Event(t_s=EPOCH_S + 60.0 * n, line=line, kind=kind, body=body)
 
 
