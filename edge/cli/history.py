@@ -212,6 +212,24 @@ def archive(path: Path, appliance: Appliance, config: Path, options: argparse.Na
     return 1 if failed else 0
 
 
+def report(path: Path, appliance: Appliance, options: argparse.Namespace) -> int:
+    """`ncm-edge report BATCH`: one self-contained page."""
+    from edge import __version__
+    from edge.runtime.store import report_page
+
+    with _said(), History(path) as found:
+        batch = one(found, options)
+        line = next((x for x in appliance.lines if x.name == batch.line), None)
+        text = report_page.page(report_page.told(found, batch, line, event_words), __version__)
+        out = options.out or Path(f"batch-{batch.batch_id}.html")
+        unfinished = out.with_name(out.name + ".new")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
+        unfinished.replace(out)
+        note = ", simulated" if batch.simulation else ""
+        print(f"{out}: batch {batch.batch_id} of line {batch.line}, {len(text) / 1e3:.0f} kB{note}")
+    return 0
+
+
 def _wanted(found: History, options: argparse.Namespace) -> Sequence[StoredBatch]:
     """Finished batches: those named, else all that were not exported yet (or all, with --again)."""
     if options.batch is not None:

@@ -25,6 +25,12 @@ ARCHIVE = """examples:
 """
 
 
+REPORT = """examples:
+  ncm-edge report 42                         batch-42.html: one file, no request leaves it
+  ncm-edge report 42 --line ncm-1 --out /media/usb/42.html
+"""
+
+
 def add(commands: Any, site: argparse.ArgumentParser, load: Load) -> None:
     """Register the commands; `load` reads the configuration the options name."""
     file = argparse.ArgumentParser(add_help=False, parents=[site])
@@ -49,6 +55,12 @@ def add(commands: Any, site: argparse.ArgumentParser, load: Load) -> None:
     archive.add_argument("--out", type=Path, required=True, metavar="DIR", help="archive folder")
     archive.add_argument("--again", action="store_true", help="also those exported before")
     archive.set_defaults(function=lambda options: _archive(options, load))
+
+    report = _command(commands, "report", file, "one batch as a page to print, file or send",
+                      REPORT)  # fmt: skip
+    report.add_argument("batch", type=int, help="batch number")
+    report.add_argument("--out", type=Path, metavar="FILE", help="default: batch-NUMBER.html")
+    report.set_defaults(function=lambda options: _report(options, load))
 
 
 def _command(
@@ -81,3 +93,10 @@ def _archive(options: argparse.Namespace, load: Load) -> int:
     return history.archive(
         history.path_of(appliance, options.file), appliance, options.config, options
     )
+
+
+def _report(options: argparse.Namespace, load: Load) -> int:
+    from edge.cli import history
+
+    appliance = load(options)
+    return history.report(history.path_of(appliance, options.file), appliance, options)

@@ -93,7 +93,7 @@ def label_archive(
     written, _ = labels.parse_log(log_text(events), LABELS)
     stretches = []
     for name, first_s, last_s in spans:
-        times = np.arange(first_s + 60.0, last_s + 1.0, 60.0)
+        times = np.arange(first_s + 59.0, last_s + 0.5, 60.0)
         severity, _ = labels.label_times(times, written, normal_h=normal_h)
         values, counts = np.unique(severity, return_counts=True)
         minutes = dict(zip(values.tolist(), counts.tolist()))

@@ -6,8 +6,8 @@ every one of them bit for bit; the few that no power fits are kept as the bits o
 Differences in time, split into byte planes, then shrink well under zlib: 51 tags at 1 Hz take
 2.7 MB for 18 h, and 6.4 MB if no tag had a resolution.
 
-    blob = zlib( N, P, exponent[P], 4 byte planes of zigzag differences [P, N], times f8[N],
-                 quality u1[N, P], reason u1[N, P] )
+    blob = zlib( N, P, planes K, marks, exponent[P], K byte planes of zigzag differences [P, N],
+                 times f8[N], and where marks is 1: quality u1[N, P], reason u1[N, P] )
 
 zlib's own check sum tells a damaged blob.
 """
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from edge.core.tags import ByteArray, FloatArray, Quality
 
 Times = npt.NDArray[np.float64]
-_HEAD = struct.Struct("<II")
+_HEAD = struct.Struct("<IIBB")
 _EXPONENTS = tuple(range(7))
 _BITS = 255
 """In place of an exponent: the bits of the float32."""
@@ -43,15 +43,18 @@ def encode(times: Times, values: FloatArray, quality: ByteArray, reason: ByteArr
     whole, exponents = _whole(kept)
     steps = np.diff(whole, axis=0, prepend=0)
     zigzag = ((steps << 1) ^ (steps >> 63)).astype(np.uint64)
+    # 33 bits hold every difference of two 32-bit numbers; most need two bytes.
+    count = max(1, -(-int(zigzag.max(initial=0)).bit_length() // 8))
     planes = np.ascontiguousarray(zigzag.T.astype("<u8")).view(np.uint8).reshape(tags, rows, 8)
+    marks = [np.where(bad, np.uint8(Quality.BAD), quality).astype(np.uint8),
+             np.ascontiguousarray(reason, np.uint8)]  # fmt: skip
+    marked = any(mark.any() for mark in marks)
     body = b"".join((
-        _HEAD.pack(rows, tags),
+        _HEAD.pack(rows, tags, count, marked),
         exponents.tobytes(),
-        # 33 bits hold every difference of two 32-bit numbers.
-        planes[:, :, :5].transpose(2, 0, 1).tobytes(),
+        planes[:, :, :count].transpose(2, 0, 1).tobytes(),
         np.ascontiguousarray(times, "<f8").tobytes(),
-        np.where(bad, np.uint8(Quality.BAD), quality).astype(np.uint8).tobytes(),
-        np.ascontiguousarray(reason, np.uint8).tobytes(),
+        *(mark.tobytes() for mark in marks if marked),
     ))  # fmt: skip
     return zlib.compress(body, _LEVEL)
 
@@ -63,30 +66,28 @@ def decode(blob: bytes) -> tuple[Times, FloatArray, ByteArray, ByteArray]:
     """
     try:
         body = zlib.decompress(blob)
-        rows, tags = _HEAD.unpack_from(body)
+        rows, tags, count, marked = _HEAD.unpack_from(body)
     except (zlib.error, struct.error) as error:
         raise DamagedMinuteError(f"not a minute of rows: {error}") from error
     cells = rows * tags
-    sizes = (tags, 5 * cells, 8 * rows, cells, cells)
-    if len(body) != _HEAD.size + sum(sizes):
+    sizes = (tags, count * cells, 8 * rows, *((cells, cells) if marked else ()))
+    if len(body) != _HEAD.size + sum(sizes) or not 1 <= count <= 8:
         raise DamagedMinuteError(f"{len(body)} bytes for {rows} rows of {tags} tags")
     parts, at = [], _HEAD.size
     for size in sizes:
         parts.append(np.frombuffer(body, np.uint8, size, at))
         at += size
     planes = np.zeros((tags, rows, 8), np.uint8)
-    planes[:, :, :5] = parts[1].reshape(5, tags, rows).transpose(1, 2, 0)
+    planes[:, :, :count] = parts[1].reshape(count, tags, rows).transpose(1, 2, 0)
     zigzag = planes.view("<u8")[:, :, 0].astype(np.int64)
     whole = np.cumsum((zigzag >> 1) ^ -(zigzag & 1), axis=1).T
-    quality = parts[3].reshape(rows, tags).copy()
     values = _numbers(whole, parts[0])
-    values[quality == Quality.BAD] = np.nan
-    return (
-        parts[2].copy().view("<f8").astype(np.float64),
-        values,
-        quality,
-        parts[4].reshape(rows, tags).copy(),
-    )
+    if not marked:
+        quality, reason = np.zeros((2, rows, tags), np.uint8)
+    else:
+        quality, reason = (part.reshape(rows, tags).copy() for part in parts[3:])
+        values[quality == Quality.BAD] = np.nan
+    return parts[2].copy().view("<f8").astype(np.float64), values, quality, reason
 
 
 def _held(values: FloatArray, bad: npt.NDArray[np.bool_]) -> FloatArray:
@@ -120,8 +121,9 @@ def _whole(values: FloatArray) -> tuple[npt.NDArray[np.int64], ByteArray]:
 
 
 def _numbers(whole: npt.NDArray[np.int64], exponents: ByteArray) -> FloatArray:
-    values = np.ascontiguousarray(whole.astype(np.int32)).view(np.float32).copy()
-    for exponent in _EXPONENTS:
-        places = exponents == exponent
-        values[:, places] = (whole[:, places] / 10.0**exponent).astype(np.float32)
+    bits = exponents == _BITS
+    values = (whole / 10.0 ** np.where(bits, 0, exponents)).astype(np.float32)
+    if bits.any():
+        raw = np.ascontiguousarray(whole[:, bits].astype(np.int32))
+        values[:, bits] = raw.view(np.float32)
     return values

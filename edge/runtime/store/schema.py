@@ -19,7 +19,7 @@ FILE_NAME = "history.sqlite"
 HEAD_NAME = "history.head"
 """Beside the file: the head of the event chain, so that a log cut short is noticed."""
 VERSION = 1
-PAGE_BYTES = 4096
+PAGE_BYTES = 16384
 KEEP_BAD = 3
 BUSY_S = 5.0
 """Longest wait for another process that writes."""
@@ -158,5 +158,5 @@ def _settings(connection: sqlite3.Connection) -> None:
     # An event that was said to be logged must survive a power cut; this costs one fsync a commit,
     # a few a minute, in a thread nobody waits for.
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA wal_autocheckpoint=250")
+    connection.execute("PRAGMA wal_autocheckpoint=64")
     connection.execute("PRAGMA journal_size_limit=4194304")

@@ -80,7 +80,7 @@ def test_labels_are_written_as_a_log_that_is_read_again(
 ) -> None:
     assert label(archive, "2026-05-28 20:26,failure,,C03,,burst\n") == 0
     out = capsys.readouterr()
-    assert "D-1 59 min" in out.out
+    assert "D-1 60 min" in out.out
     assert "has no maintenance after it" in out.err
     events, faults = parse_log((archive / "labels.csv").read_text(), "labels.csv")
     assert not faults
