@@ -1,4 +1,4 @@
-"""The commands about what was recorded: their options. What they do is in edge/cli/history.py."""
+"""The commands that tell and write what is known: their options, not what they do."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ ARCHIVE = """examples:
 REPORT = """examples:
   ncm-edge report 42                         batch-42.html: one file, no request leaves it
   ncm-edge report 42 --line ncm-1 --out /media/usb/42.html
+"""
+
+
+HMI = """examples:
+  ncm-edge hmi --out docs/hmi                Markdown to read, CSV to import
 """
 
 
@@ -61,6 +66,14 @@ def add(commands: Any, site: argparse.ArgumentParser, load: Load) -> None:
     report.add_argument("batch", type=int, help="batch number")
     report.add_argument("--out", type=Path, metavar="FILE", help="default: batch-NUMBER.html")
     report.set_defaults(function=lambda options: _report(options, load))
+
+    hmi = commands.add_parser(
+        "hmi", help="register map, faceplate sheet and alarm list for the HMI's engineer",
+        description="Writes the documents an HMI is built from, generated from this program.",
+        epilog=HMI, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    hmi.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
+    hmi.set_defaults(function=_hmi)
 
 
 def _command(
@@ -100,3 +113,9 @@ def _report(options: argparse.Namespace, load: Load) -> int:
 
     appliance = load(options)
     return history.report(history.path_of(appliance, options.file), appliance, options)
+
+
+def _hmi(options: argparse.Namespace) -> int:
+    from edge.cli import hmi
+
+    return hmi.run(options.out)

@@ -18,7 +18,8 @@ from edge.core.conditions import TABLE
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
 COMMANDS = (
-    "run", "demo", "check", "tags", "replay", "twin", "status", "history", "archive", "report",
+    "run", "demo", "check", "tags", "replay", "twin", "status", "history", "archive",
+    "report", "hmi",
 )  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 

@@ -22,6 +22,7 @@ from edge.runtime.store import writer
 from edge.runtime.store.reader import History
 from edge.runtime.store.schema import FILE_NAME
 from tests.line import EPOCH_S, Rig
+from tests.runtime.store.records import at, kept, minute, store
 from tests.system.test_disk import full_disk
 
 pytestmark = pytest.mark.system
@@ -230,3 +231,39 @@ def test_on_a_disk_of_ten_megabytes_the_oldest_rows_make_room(tmp_path: Path) ->
     assert seen["damage"] == ""
     assert any("the disk is full; the oldest raw rows are dropped" in f for f in seen["faults"])
     assert ":" in seen["chain"]
+
+
+READ_ONLY = """
+import sys
+from pathlib import Path
+from edge.runtime.store.reader import History
+with History(Path(sys.argv[1])) as found:
+    print(len(found.batches()))
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("unshare") is None, reason="needs root to mount a medium"
+)
+def test_a_history_on_a_medium_that_cannot_be_written_is_read(
+    tmp_path: Path, virtual: Virtual
+) -> None:
+    async def main() -> None:
+        history = store(tmp_path / "made")
+        history.put(minute(0, at(7, 0.0)))
+        await kept(history)
+
+    virtual(main())
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    script = (
+        f"mount -t tmpfs none {stick} && cp {tmp_path}/made/{FILE_NAME} {stick} && "
+        f"mount -o remount,ro {stick} && exec {sys.executable} - {stick}/{FILE_NAME}"
+    )
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script], input=READ_ONLY, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "mount" in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -105,8 +105,12 @@ class History:
                 f"{path}: no such history; is this the directory the daemon uses ([history] in "
                 "appliance.toml), and has it run?"
             )
-        self.connection = self._open(write)
+        self.connection = self._open("rw" if write else "ro")
         try:
+            if not write and not self._answers():
+                # A read-only medium: SQLite may not make its log there, and nobody writes either.
+                self.connection.close()
+                self.connection = self._open("ro&immutable=1")
             version = int(self._rows("PRAGMA user_version")[0][0])
         except BaseException:
             self.connection.close()
@@ -115,8 +119,17 @@ class History:
             self.connection.close()
             raise HistoryError(f"{path}: format {version}, this program reads {VERSION}")
 
-    def _open(self, write: bool) -> sqlite3.Connection:
-        mode = "rw" if write else "ro"
+    def _answers(self) -> bool:
+        try:
+            self.connection.execute("PRAGMA user_version").fetchone()
+        except sqlite3.OperationalError as error:
+            log_there = self.path.with_name(self.path.name + "-wal").exists()
+            return log_there or "unable to open" not in str(error)
+        except sqlite3.Error:
+            return True
+        return True
+
+    def _open(self, mode: str) -> sqlite3.Connection:
         try:
             return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True,
                                    timeout=BUSY_S, isolation_level=None)  # fmt: skip

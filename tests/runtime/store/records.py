@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -74,3 +76,13 @@ def write_batch(
         put(minute(first + n, here))
         put(step(first + n, here, severity if n >= minutes // 2 else 0))
     put(step(first + minutes, at(batch_id, float(minutes), "complete"), None))
+
+
+async def kept(history: Store, about: dict[str, Any] | None = None) -> None:
+    """Run the store until everything that waits is on disk."""
+    task = asyncio.create_task(history.run(about))
+    await history.opened.wait()
+    await asyncio.sleep(1.0)  # virtual time waits for the worker
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    history.close()

@@ -26,6 +26,7 @@ from tests.runtime.store.records import (
     FixedClock,
     at,
     event,
+    kept,
     minute,
     step,
     store,
@@ -35,16 +36,6 @@ from tests.runtime.store.records import (
 ROOT = Path(__file__).parents[3]
 Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
 ABOUT = {"config_sha256": "ab", "models": {"ncm-1": "one"}}
-
-
-async def kept(history: Store, about: dict[str, Any] | None = None) -> None:
-    """Run the store until everything that waits is on disk."""
-    task = asyncio.create_task(history.run(about))
-    await history.opened.wait()
-    await asyncio.sleep(1.0)  # virtual time waits for the worker
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    history.close()
 
 
 def test_what_is_put_is_read_again(tmp_path: Path, virtual: Virtual) -> None:
