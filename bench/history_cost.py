@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.config.load import load
 from edge.core.tags import Quality
 from edge.runtime.clock import SystemClock
 from edge.runtime.store import writer
+from edge.runtime.store.archive import export
 from edge.runtime.store.reader import History
 from edge.runtime.store.records import BatchAt, Event, Minute, Record, Step
 from edge.runtime.store.schema import FILE_NAME, open_for_writing
@@ -44,6 +46,7 @@ def main() -> int:
     minutes = [_records(values, n) for n in range(len(values) // 60)]
     with tempfile.TemporaryDirectory() as scratch:
         _batch(Path(scratch), minutes, values.nbytes)
+        _archive(Path(scratch))
         asyncio.run(_lateness(Path(scratch) / "live", minutes, options.ticks))
     return 0
 
@@ -87,6 +90,16 @@ def _batch(folder: Path, minutes: list[list[Record]], raw_bytes: int) -> None:
     print(f"a minute written {write_s / len(minutes) * 1e3:6.2f} ms, with fsync")
     print(f"read back whole  {read_s:6.3f} s, median of 5 (limit 0.5)")
     print(f"a year of a line {size / 1e6 * 365 * 24 / 18:6.0f} MB (default limit 4000)")
+
+
+def _archive(folder: Path) -> None:
+    line = load(Path(__file__).resolve().parent.parent / "firmware_config", lines=("ncm-1",))
+    with History(folder / FILE_NAME) as found:
+        (batch,) = found.batches()
+        began_s = time.perf_counter()
+        done = export(found, batch, line.lines[0], folder)
+        spent_s = time.perf_counter() - began_s
+    print(f"archived         {done.size_bytes / 1e6:6.2f} MB of Parquet in {spent_s:.1f} s")
 
 
 async def _lateness(folder: Path, minutes: list[list[Record]], ticks: int) -> None:

@@ -154,7 +154,7 @@ def event_words(event: StoredEvent) -> str:
 
 def _trim_words(body: dict[str, Any]) -> str:
     if "trim_kg_h" not in body:
-        return f"withheld: {body.get('held', body['reason']).replace('_', ' ')}"
+        return f"withheld: {body['held'].replace('_', ' ')}"
     return (
         f"#{body['seq']} {body['state'].replace('_', ' ')}: {body['trim_kg_h']:+.1f} kg/h on "
         f"{body['base_kg_h']:.1f} kg/h, {body['reason'].replace('_', ' ')}"
@@ -207,8 +207,10 @@ def archive(path: Path, appliance: Appliance, config: Path, options: argparse.Na
         ]
         options.out.mkdir(parents=True, exist_ok=True)
         store_archive.write_companions(found, present, options.out, config)
+        running = sum(b.ended_s is None for b in found.batches())
         print(f"{len(wanted) - failed} batches exported to {options.out}"
-              + (f", {failed} not" if failed else ""))  # fmt: skip
+              + (f", {failed} not" if failed else "")
+              + (f", {running} still running" if running else ""))  # fmt: skip
     return 1 if failed else 0
 
 

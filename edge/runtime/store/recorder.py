@@ -238,22 +238,20 @@ class Recorder:
     def _trim(self, core: LineCore) -> list[tuple[str, dict[str, Any]]]:
         advice = core.desk.advice
         held = advice.outcome.reason.name if isinstance(advice.outcome, Held) else ""
-        open_ = advice.state is TrimState.OFFERED
-        now = (advice.seq, advice.state, "" if open_ else held)
-        if now == self._said.trim:
+        before, now = self._said.trim, (advice.seq, advice.state, held)
+        if now == before:
             return []
         self._said.trim = now
-        body: dict[str, Any] = {"seq": advice.seq, "state": advice.state.name.lower(),
-                                "reason": advice.reason.name.lower()}  # fmt: skip
-        if held:
-            body["held"] = held.lower()
-        offer = advice.offer
-        if offer is not None and advice.state is not TrimState.NONE:
-            body |= {
-                "trim_kg_h": offer.trim_kg_h, "base_kg_h": offer.base_kg_h,
-                "lo_kg_h": offer.lo_kg_h, "hi_kg_h": offer.hi_kg_h,
-                "predicted_ph": offer.predicted_ph, "clamped": offer.clamped,
-            }  # fmt: skip
+        offer, open_ = advice.offer, advice.state is not TrimState.NONE
+        if now[:2] == before[:2] or offer is None or not open_:
+            # The dialogue stands where it stood; what is new is why nothing further is suggested.
+            return [("suggestion", {"seq": advice.seq, "held": held.lower()})] if held else []
+        body = {
+            "seq": advice.seq, "state": advice.state.name.lower(),
+            "reason": advice.reason.name.lower(), "trim_kg_h": offer.trim_kg_h,
+            "base_kg_h": offer.base_kg_h, "lo_kg_h": offer.lo_kg_h, "hi_kg_h": offer.hi_kg_h,
+            "predicted_ph": offer.predicted_ph, "clamped": offer.clamped,
+        }  # fmt: skip
         return [("answer" if advice.state in _ANSWERS else "suggestion", body)]
 
     def _panel(self, plc: PlcState | None) -> list[tuple[str, dict[str, Any]]]:
