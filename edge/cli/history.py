@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def path_of(appliance: Appliance, file: Path | None) -> Path:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
+def _said(path: Path) -> Iterator[None]:
     """What cannot be read or written ends with its message and exit code 2."""
     try:
         yield
@@ -42,8 +43,12 @@ def _said() -> Iterator[None]:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}; name another place with --out",
-              file=sys.stderr)  # fmt: skip
+        print(f"{error.filename or 'the files'}: {error.strerror or error}; name another place "
+              "with --out, or free some room", file=sys.stderr)  # fmt: skip
+        raise SystemExit(2) from None
+    except sqlite3.Error as error:
+        print(f"{path}: the export could not be noted: {error}; the file is written, the batch "
+              "stays protected: try again", file=sys.stderr)  # fmt: skip
         raise SystemExit(2) from None
 
 
@@ -52,7 +57,7 @@ def history(path: Path, options: argparse.Namespace) -> int:
     action: Callable[[History, argparse.Namespace], int] = {
         "list": _list, "show": _show, "verify": _verify,
     }[options.action]  # fmt: skip
-    with _said(), History(path) as found:
+    with _said(path), History(path) as found:
         return action(found, options)
 
 
@@ -179,7 +184,7 @@ def archive(path: Path, appliance: Appliance, config: Path, options: argparse.Na
     from edge.runtime.store.records import Event
     from edge.runtime.store.writer import mark_exported
 
-    with _said(), History(path, write=True) as found:
+    with _said(path), History(path, write=True) as found:
         wanted = _wanted(found, options)
         lines = {line.name: line for line in appliance.lines}
         failed = 0
@@ -219,7 +224,7 @@ def report(path: Path, appliance: Appliance, options: argparse.Namespace) -> int
     from edge import __version__
     from edge.runtime.store import report_page
 
-    with _said(), History(path) as found:
+    with _said(path), History(path) as found:
         batch = one(found, options)
         line = next((x for x in appliance.lines if x.name == batch.line), None)
         text = report_page.page(report_page.told(found, batch, line, event_words), __version__)

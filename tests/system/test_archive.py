@@ -210,3 +210,18 @@ def test_an_archive_from_a_history_of_another_program(tmp_path: Path, capsys: Ca
     (tmp_path / "x.sqlite").write_bytes(b"hello" * 1000)
     assert code_of(["history", "list", "--file", str(tmp_path / "x.sqlite")]) == 2
     assert "x.sqlite" in capsys.readouterr().err
+
+
+def test_a_history_that_another_program_holds(
+    history: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.runtime.store.reader.BUSY_S", 0.05)
+    other = sqlite3.connect(history, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SystemExit) as ended:
+        archive(history, tmp_path / "a")
+    assert ended.value.code == 2
+    assert "the batch stays protected: try again" in capsys.readouterr().err
+    other.execute("ROLLBACK")
+    other.close()
+    assert archive(history, tmp_path / "a") == 0

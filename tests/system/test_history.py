@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from edge.__main__ import main as edge
 from edge.config.types import Appliance
 from edge.core.conditions import Condition
 from edge.runtime.chain import Broken
 from edge.runtime.store import writer
 from edge.runtime.store.reader import History
 from edge.runtime.store.schema import FILE_NAME
+from export.__main__ import main as export
+from export.data.dataset import load_dataset
 from tests.line import EPOCH_S, Rig
 from tests.runtime.store.records import at, kept, minute, store
 from tests.system.test_disk import full_disk
@@ -267,3 +271,38 @@ def test_a_history_on_a_medium_that_cannot_be_written_is_read(
     if "mount" in done.stderr:
         pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+
+
+def test_from_a_running_plant_to_a_labelled_data_set(
+    appliance: Appliance, virtual: Virtual, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, out = ["--config", str(ROOT / "firmware_config")], tmp_path / "archive"
+    file = str(appliance.history.directory / FILE_NAME)
+
+    async def main() -> None:
+        async with Rig(appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(300)
+            rig.twin.complete = True
+            await rig.run(90)
+            rig.twin.plc.enter_maintenance(3, 1)
+            await rig.run(30)
+
+    virtual(main())
+    assert edge(["archive", "--file", file, "--out", str(out), *config]) == 0
+    assert "1 batches exported" in capsys.readouterr().out
+    assert edge(["report", "1", "--file", file, "--out", str(tmp_path / "1.html"), *config]) == 0
+    assert "SIMULATED" in (tmp_path / "1.html").read_text(encoding="utf-8")
+    # The batch had run for 200 minutes when the appliance came: they are there, as gaps.
+    (path,) = (out / "ncm-1").glob("*.parquet")
+    table = pq.read_table(path)
+    assert table.num_rows == 60 * 200 + 300
+    assert table["FIC-103.PV"].null_count == pytest.approx(60 * 200, abs=3)  # while connecting
+    assert export(["label", str(out)]) == 0
+    assert "D-1" in capsys.readouterr().out
+    export(["data", str(out / "plant.toml"), "--out", str(tmp_path / "set")])
+    data = load_dataset(tmp_path / "set")
+    (batch,) = data.batches
+    assert len(batch.features) == 205
+    assert (batch.component, set(batch.severity.tolist())) == ("C03", {3})

@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from edge.runtime.chain import Head
 from edge.runtime.clock import Clock
 from edge.runtime.store import writer
 from edge.runtime.store.records import Event, Minute, Record, Step
+from edge.runtime.store.reserve import Reserve
 from edge.runtime.store.schema import (
     BUSY_S,
     FILE_NAME,
@@ -47,9 +47,6 @@ MAX_MINUTES = 600
 """Records of rows and verdicts kept while the disk refuses: five hours of one line, 10 MB."""
 MAX_EVENTS = 20_000
 RETRY_S = 10.0
-RESERVE_NAME = "history.reserve"
-RESERVE_BYTES = 2_000_000
-"""Twice what the log of a change may take."""
 MAKE_ROOM = 10
 """Most times the oldest rows are dropped for one write."""
 RETAIN_EVERY = 20
@@ -94,7 +91,7 @@ class Store:
         self.maintenance: dict[str, int] = {}
         """MAINT_EVENT as last logged before the start, by line."""
         self._head_path = directory / HEAD_NAME
-        self._reserve = directory / RESERVE_NAME
+        self._reserve = Reserve(directory)
         self._bulk: deque[Minute | Step] = deque()
         self._events: deque[Event] = deque()
         self._lost_events = 0
@@ -240,7 +237,7 @@ class Store:
         log.log(logging.ERROR if found.opened == "replaced" else logging.INFO, "%s", found.message)
         if found.opened == "replaced":
             self._say_replaced(found.message)
-        self._keep_reserve()
+        self._reserve.keep()
         self.head = writer.head_of(found.connection)
         self.size_bytes = writer.size_bytes(found.connection)
         self.newest_s = writer.newest_s(found.connection)
@@ -293,26 +290,11 @@ class Store:
             log.error("history: the disk of %s is full", self.path)
         self.short = f"{self.path}: the disk is full; the oldest raw rows are dropped"
         self._since_retain = 0
-        self._reserve.unlink(missing_ok=True)
+        self._reserve.give_up()
         for _ in range(MAKE_ROOM):
             dropped = writer.make_room(connection)
-            if self._keep_reserve() or not dropped:
+            if self._reserve.keep() or not dropped:
                 break
-
-    def _keep_reserve(self) -> bool:
-        """Whether the reserve is on the disk, after making it if need be."""
-        if self._reserve.exists():
-            return True
-        try:
-            fd = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            try:
-                os.posix_fallocate(fd, 0, RESERVE_BYTES)
-            finally:
-                os.close(fd)
-        except OSError:
-            self._reserve.unlink(missing_ok=True)
-            return False
-        return True
 
     def _tidy(self, connection: sqlite3.Connection, records: list[Record]) -> None:
         self._since_retain += sum(isinstance(record, Minute) for record in records)
