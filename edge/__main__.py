@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.cli.parsers import certificate
+from edge.cli.parsers import certificate, records
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -25,6 +25,8 @@ EXAMPLES = """examples:
   ncm-edge run --config /etc/ncm-edge        the daemon, as systemd starts it
   ncm-edge status --watch                    what the daemon says; exit code = NE 107 number
   ncm-edge certificate --show                certificates of OPC UA links, days left
+  ncm-edge history list                      what was kept: batches, worst severity, exports
+  ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
   ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
 """
 
@@ -146,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "--watch", action="store_true", help="print again every second until stopped"
     )
     status.set_defaults(function=_status)
+    records.add(commands, site, _load)
     return parser
 
 

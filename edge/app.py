@@ -2,7 +2,8 @@
 
 Appliance ─┬─ line ── drivers ── poll ── ring ── features ── engine ── core ── block W
            ├─ line ── ...
-           ├─ status file, once a second
+           ├─ history: one worker thread
+         ├─ status file, once a second
            └─ service manager: ready, watchdog, status text
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from edge import __version__
 from edge.config.types import Appliance, Line
@@ -25,6 +27,8 @@ from edge.runtime.line import RING, LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import open_ring
 from edge.runtime.status import StatusFile
+from edge.runtime.store.recorder import Recorder
+from edge.runtime.store.store import DAY_S, Store
 
 log = logging.getLogger("ncm-edge")
 
@@ -51,6 +55,11 @@ class App:
         self._clock, self._notifier = clock, notifier
         self._status = StatusFile(appliance.runtime_dir)
         self._status_fault = ""
+        history = appliance.history
+        self.store = Store(
+            history.directory, clock, max_bytes=history.max_mb * 10**6,
+            max_age_s=history.max_age_days * DAY_S,
+        )  # fmt: skip
         self.lines = [self._line(line) for line in appliance.lines]
 
     async def run(self) -> None:
@@ -59,12 +68,33 @@ class App:
             async with asyncio.TaskGroup() as tasks:
                 for line in self.lines:
                     tasks.create_task(line.run(), name=f"line {line.line.name}")
+                tasks.create_task(self.store.run(self._about()), name="history")
+                tasks.create_task(self._take_up(), name="take up")
                 tasks.create_task(self._attend(), name="attend")
         finally:
             self._notifier.stopping()
             for line in self.lines:
+                line.recorder.flush()
                 line.ring.close()
+            self.store.close()
             self._status.remove()
+
+    def _about(self) -> dict[str, Any]:
+        """What the log says of this start."""
+        return {
+            "appliance": self.appliance.name,
+            "version": __version__,
+            "config_sha256": self.appliance.config_sha256,
+            "models": {line.line.name: line.recorder.model for line in self.lines},
+        }
+
+    async def _take_up(self) -> None:
+        """Once the history is open: give it what only the rings kept."""
+        await self.store.opened.wait()
+        for line in self.lines:
+            rows = line.recorder.take_up(line.ring.ring, line.core)
+            if rows:
+                log.info("line %s: %d rows from the ring into the history", line.line.name, rows)
 
     async def _attend(self) -> None:
         """Once a second: status file, service manager, watchdog."""
@@ -81,7 +111,7 @@ class App:
                     cycles[i], moved_s[i] = line.cycles, now_s
             document = report.document(
                 self.appliance, self.lines, version=__version__, uptime_s=now_s - started_s,
-                written_s=self._clock.wall_s(),
+                written_s=self._clock.wall_s(), history=self.store.section(),
             )  # fmt: skip
             self._note(self._status.write(document))
             if not ready and all(line.cycles for line in self.lines):
@@ -117,7 +147,11 @@ class App:
             refused,
             self._clock,
             directory,
-        )
+            Recorder(
+                line, self.store, model=_model_text(engine),
+                config_sha256=self.appliance.config_sha256,
+            ),
+        )  # fmt: skip
 
     def _engine(
         self, line: Line, bundle: LoadedBundle | BundleRefused
@@ -167,3 +201,11 @@ class App:
             trim=line.trim,
             schedule=line.schedule,
         )
+
+
+def _model_text(engine: Engine | None) -> str:
+    """Name, serial and hash of a model, as the history keeps them."""
+    if engine is None:
+        return "none"
+    card = engine.bundle.card
+    return f"{card.name}, serial {card.serial}, SHA-256 {engine.bundle.model_sha256}"

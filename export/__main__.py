@@ -10,9 +10,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from export.cli import adapt, benchmark, bundle, data, evaluate, explain, quantize, simulate, train
+from export.cli import (
+    adapt,
+    benchmark,
+    bundle,
+    data,
+    evaluate,
+    explain,
+    label,
+    quantize,
+    simulate,
+    train,
+)
 
-COMMANDS = (simulate, data, train, adapt, evaluate, explain, benchmark, quantize, bundle)
+COMMANDS = (simulate, label, data, train, adapt, evaluate, explain, benchmark, quantize, bundle)
 """In the order of the work."""
 
 EPILOG = """examples:

@@ -98,6 +98,12 @@ def render(document: dict[str, Any]) -> list[str]:
             )
         for condition in line["conditions"]:
             out.append(f"  ! {condition['text']}")
+    history = document.get("history")
+    if history:
+        waiting = f", {history['waiting']} records wait" if history["waiting"] else ""
+        out.append(f"history: {history['size_mb']:.1f} MB in {history['file']}{waiting}")
+        if history["fault"]:
+            out.append(f"  ! {history['fault']}")
     return out
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.config.tables import HISTORY
 from edge.config.tables_opcua import SECURITY_KEYS
 from edge.config.types import (
     Appliance,
+    HistorySettings,
     Line,
     Link,
     ModbusLink,
@@ -56,13 +58,26 @@ def appliance(
     runtime_dir: Path | None,
 ) -> Appliance:
     """The whole configuration; paths of bundles become absolute or relative to the caller."""
+    state = state_dir or Path(values["state_dir"])
     return Appliance(
         name=values["name"],
-        state_dir=state_dir or Path(values["state_dir"]),
+        state_dir=state,
         runtime_dir=runtime_dir or Path(values["runtime_dir"]),
         provider=values["provider"],
+        history=_history(values.get("history", {}), state, moved=state_dir is not None),
         lines=tuple(_line(directory, parts) for parts in lines),
         config_sha256=sha256,
+    )
+
+
+def _history(values: Values, state: Path, *, moved: bool) -> HistorySettings:
+    """`moved`: a state directory given on the command line takes the history with it."""
+    given: dict[str, Any] = {key.name: key.default for key in HISTORY.keys} | dict(values)
+    configured = None if moved else values.get("directory")
+    return HistorySettings(
+        directory=Path(configured) if configured else state / "history",
+        max_mb=given["max_mb"],
+        max_age_days=given["max_age_days"],
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from edge.config.keys import MODBUS, PROTOCOLS, FileSpec, Key, Need, Protocol, Section
 from edge.config.tables_opcua import SECURITY_KEYS, SUBSCRIPTION_KEYS
-from edge.config.types import RTU_GAP
+from edge.config.types import RTU_GAP, HistorySettings
 from edge.core.registers import BLOCK_R_WORDS, BLOCK_W_WORDS
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -22,6 +22,23 @@ _ORDERS = ("big", "little")
 _WORD_ORDERS = (*_ORDERS, "big-swapped", "little-swapped")
 _NODE = r"i=[0-9]+|[sgb]=.+"
 _NODE_REMEDY = "leave the namespace out: it is the link's 'namespace'"
+
+HISTORY = Section(
+    subject="[history]",
+    keys=(
+        Key(name="directory", kind="text", pattern=r"/.*", example="/data/ncm-edge",
+            default=Need.OPTIONAL, remedy="give an absolute path",
+            doc="Where the history of rows, verdicts and events is kept; left out, the folder "
+            "history of state_dir."),
+        Key(name="max_mb", kind="whole", unit="MB", low=20, high=1_000_000,
+            default=HistorySettings().max_mb,
+            doc="Size above which the oldest raw rows are dropped; a year of one line takes about "
+            "1800. Events are never dropped, nor is a defective batch before it was exported."),
+        Key(name="max_age_days", kind="whole", unit="days", low=1, high=3650,
+            default=HistorySettings().max_age_days,
+            doc="Age above which raw rows and verdicts are dropped, with the same exception."),
+    ),
+)  # fmt: skip
 
 APPLIANCE = Section(
     subject="",
@@ -39,6 +56,8 @@ APPLIANCE = Section(
         Key(name="runtime_dir", kind="text", default="/run/ncm-edge", pattern=r"/.*",
             example="/run/ncm-edge", remedy="give an absolute path",
             doc="Status file; may be lost at a restart."),
+        Key(name="history", kind="table", section=HISTORY, default=Need.OPTIONAL,
+            doc="The history kept on this appliance; may be left out."),
     ),
 )  # fmt: skip
 

@@ -235,6 +235,16 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HistorySettings:
+    """[history] of appliance.toml."""
+
+    directory: Path = Path("/var/lib/ncm-edge/history")
+    max_mb: int = 4000
+    """Size of the file above which the oldest raw rows are dropped."""
+    max_age_days: int = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Appliance:
     """The whole box."""
 
@@ -245,3 +255,4 @@ class Appliance:
     lines: tuple[Line, ...]
     config_sha256: str
     """SHA-256 over every configuration file read, sorted by path."""
+    history: HistorySettings = HistorySettings()

@@ -106,7 +106,7 @@ def follow(batch: Batch, plc: PlcState | None, step_s: float) -> Batch:
         # Minutes and step of the batch that was are kept, to recognise it if it goes on.
         kept = replace(batch, started=False) if same else Batch(batch_id=plc.batch_id)
         return replace(kept, state=state, phase=plc.phase)
-    started = not same or minutes < batch.heard_minutes - _BACK_MIN
+    started = not same or minutes < batch.heard_minutes - BACK_MIN
     if started:
         step = int(minutes * 60.0 / step_s)
     elif state is BatchState.RUNNING:
@@ -137,7 +137,7 @@ def slot(step: int, slot_steps: int, slots: int) -> int:
     return min(step // slot_steps, slots - 1) if slot_steps > 0 else 0
 
 
-_BACK_MIN = 1.5
+BACK_MIN = 1.5
 """Batch minutes may step back this far (rounding, a re-read) without being a new batch."""
 
 

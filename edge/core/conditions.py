@@ -47,6 +47,7 @@ class Condition(StrEnum):
     READBACK_MISMATCH = "read-back differs"
     STORAGE_FAULT = "storage fault"
     RING_REPLACED = "ring replaced"
+    HISTORY_FULL = "history full"
     CLOCK_STEPPED = "clock stepped"
     SIMULATION = "simulation or replay"
     MAINTENANCE = "maintenance mode"
@@ -188,6 +189,12 @@ TABLE: Mapping[Condition, Row] = MappingProxyType({
         ne107=_M, off_s=3600.0,
         cause="The row history did not fit this configuration or was damaged; a new one was begun.",
         action="Nothing to do; verdicts need a few minutes of history. The old file was kept.",
+    ),
+    Condition.HISTORY_FULL: Row(
+        ne107=_M,
+        cause="Defective batches that were never exported fill the history beyond its limit.",
+        action="Export them with `ncm-edge archive`, or raise max_mb of appliance.toml; nothing is "
+        "lost meanwhile.",
     ),
     Condition.CLOCK_STEPPED: Row(
         ne107=_M, off_s=600.0,

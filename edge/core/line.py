@@ -160,6 +160,11 @@ class LineCore:
         return True
 
     @property
+    def rows_in_step(self) -> int:
+        """Rows of the model step that is under way."""
+        return self._rows_in_step
+
+    @property
     def data_quality(self) -> float:
         """Good share of the tag-seconds of the last model step's worth of rows, 0..1."""
         return sum(self._good) / len(self._good) if self._good else 0.0

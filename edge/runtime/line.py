@@ -37,6 +37,7 @@ from edge.runtime.infer import Engine, InferenceFailed, State, StepOutputs
 from edge.runtime.poll import Context, Poller
 from edge.runtime.publish import Published, Publisher
 from edge.runtime.ringfile import RingBusy, RingFile, open_empty
+from edge.runtime.store.recorder import Recorder
 
 log = logging.getLogger("ncm-edge")
 
@@ -82,6 +83,7 @@ class LineRunner:
         refused: tuple[Condition, str] | None,
         clock: Clock,
         directory: Path,
+        recorder: Recorder,
     ) -> None:
         """`directory` holds the state of this line: ring file and checkpoint."""
         self.line, self.core, self.ring, self.engine = line, core, ring, engine
@@ -96,6 +98,7 @@ class LineRunner:
         """Rows decided so far; the service watchdog lives from its growth."""
         self.verified_seq = 0
         """SEQ_HEAD of the last block that was read back equal."""
+        self.recorder = recorder
         self._refused = refused
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
@@ -116,6 +119,7 @@ class LineRunner:
         """Run the line until cancelled."""
         self._started_s = asyncio.get_running_loop().time()
         self._resume()
+        self.recorder.starting(self.ring.ring, self.core.rows_in_step)
         async with asyncio.TaskGroup() as tasks:
             for driver in self.drivers.values():
                 tasks.create_task(driver.run(), name=f"{self.line.name} link {driver.name}")
@@ -190,6 +194,7 @@ class LineRunner:
                 batch=self.core.follow_batch(self.plc),
             )
         )
+        self.recorder.step_due(self.ring.ring, self.core, rows)
 
     def _decide(self) -> None:
         loop = asyncio.get_running_loop()
@@ -204,6 +209,7 @@ class LineRunner:
             )
         )
         self.cycles += 1
+        self.recorder.second(self.core, self.plc, self._clock.wall_s())
         self._fresh.set()
         raised = self.core.conditions.raised
         if raised != self._shown:
@@ -219,7 +225,7 @@ class LineRunner:
 
     def _seen(self, now_s: float) -> dict[Condition, str]:
         """What the shell itself sees, as rows of the conditions table."""
-        seen: dict[Condition, str] = {}
+        seen = self.recorder.seen(now_s)
         down = [d.name for d in self.drivers.values() if not d.counters.connected]
         if down:
             seen[Condition.LINK_DOWN] = ", ".join(down)
@@ -261,6 +267,7 @@ class LineRunner:
             step = await self._steps.get()
             result = await self._conclude(step)
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
+            self.recorder.concluded(step.t_s, step.batch, result, self.core)
             if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
                 await self._checkpoint(step.t_s)
             if self.ring.opened == "memory":

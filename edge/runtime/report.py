@@ -6,7 +6,7 @@ are the same as on the HMI.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,14 +29,16 @@ def document(
     version: str,
     uptime_s: float,
     written_s: float,
+    history: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole status document; `written_s` is epoch seconds."""
+    """The whole status document; `written_s` is epoch seconds, `history` the store's section."""
     return {
         "name": appliance.name,
         "version": version,
         "uptime_s": uptime_s,
         "written_s": written_s,
         "config_sha256": appliance.config_sha256,
+        "history": dict(history or {}),
         "lines": [line_section(line) for line in lines],
     }
 

@@ -17,7 +17,10 @@ from edge.core.conditions import TABLE
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
-COMMANDS = ("run", "demo", "check", "tags", "replay", "twin", "status", "certificate")
+COMMANDS = (
+    "run", "demo", "check", "tags", "replay", "twin", "status", "certificate", "history", "archive",
+    "report", "hmi",
+)  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 
 

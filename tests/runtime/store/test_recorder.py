@@ -1,0 +1,161 @@
+"""What a line says to the history: only what changed, each thing once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.config.load import load
+from edge.core.batch import BatchState
+from edge.core.line import LineCore
+from edge.core.registers import Control, MaintKind, TrimReason, TrimState
+from edge.core.ring import Ring
+from edge.core.tags import Quality, Reason, Row, gap_row
+from edge.core.trim import Held, Offered
+from edge.runtime.store.recorder import Recorder
+from edge.runtime.store.records import Event, Minute, Record, Step
+from tests.core.test_line import ALARMED, SETUP, plc
+from tests.runtime.store.records import EPOCH_S, FixedClock, store
+
+CONFIG = Path(__file__).parents[3] / "firmware_config"
+
+
+class Ear:
+    """A recorder whose records are kept in a list."""
+
+    def __init__(self, folder: Path, *, has_batches: bool = True) -> None:
+        self.records: list[Record] = []
+        self.store = store(folder, FixedClock())
+        self.store.put = self.records.append  # type: ignore[method-assign]
+        self.recorder = Recorder(load(CONFIG, lines=("ncm-1",)).lines[0], self.store)
+        self.core = LineCore(replace(SETUP, has_batches=has_batches))
+
+    def said(self, *kinds: str) -> list[dict[str, object]]:
+        return [r.body for r in self.records if isinstance(r, Event) and r.kind in kinds]
+
+    def second(self, state: object = None) -> None:
+        self.recorder.second(self.core, state, EPOCH_S)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ear(tmp_path: Path) -> Ear:
+    return Ear(tmp_path)
+
+
+def test_the_trim_dialogue_is_told_step_by_step(ear: Ear) -> None:
+    desk = ear.core.desk
+    offer = Offered(
+        seq=4, trim_kg_h=1.5, base_kg_h=206.7, lo_kg_h=-10.0, hi_kg_h=10.0, predicted_ph=11.2,
+        reason=TrimReason.PH_LOW, clamped=False, expires_s=900.0,
+    )  # fmt: skip
+    held = Held(TrimReason.AWAITING_EFFECT)
+    open_ = replace(desk.advice, seq=4, offer=offer, outcome=offer, reason=TrimReason.PH_LOW)
+    for advice in (
+        desk.advice,
+        replace(open_, state=TrimState.OFFERED),
+        replace(open_, state=TrimState.ACCEPTED),
+        replace(open_, state=TrimState.ACCEPTED, outcome=held, reason=TrimReason.AWAITING_EFFECT),
+        replace(open_, state=TrimState.APPLIED_WITH_CLAMP, outcome=held),
+    ):
+        desk.advice = advice
+        ear.second()
+        ear.second()
+    told = [body.get("state") or body["held"] for body in ear.said("suggestion", "answer")]
+    assert told == ["warming_up", "offered", "accepted", "awaiting_effect", "applied_with_clamp"]
+    assert [body["state"] for body in ear.said("answer")] == ["accepted", "applied_with_clamp"]
+
+
+def test_the_panel_is_heard_once_a_keystroke(ear: Ear) -> None:
+    ear.store.opened.set()
+    base = plc(1)
+    label = replace(base, control=base.control | Control.LABEL_DEFECT)
+    repair = replace(base, maint_event=5, maint_component=1, maint_kind=int(MaintKind.REPAIRED))
+    for state in (base, label, label, base, label, repair, repair, replace(repair, maint_event=0),
+                  None):  # fmt: skip
+        ear.second(state)
+    assert ear.said("label") == [{"label": "defect", "batch_id": 7}] * 2
+    (maintenance,) = ear.said("maintenance")
+    assert (maintenance["component"], maintenance["kind"]) == ("C01", "repaired")
+
+
+def test_a_batch_and_its_verdict(ear: Ear) -> None:
+    ear.second()
+    ear.core.follow_batch(plc(10))
+    for n in range(3):
+        ear.core.conclude(ALARMED, 100.0 + n, 5.0 + n)
+        ear.recorder.concluded(100.0 + n, ear.core.batch, ALARMED, ear.core)
+        ear.second()
+    assert [body["state"] for body in ear.said("batch")] == ["idle", "running"]
+    assert [(body["valid"], body["severity"]) for body in ear.said("verdict")] == [
+        (False, 0), (True, 0), (True, 2),
+    ]  # fmt: skip
+    steps = [r for r in ear.records if isinstance(r, Step)]
+    assert [s.severity for s in steps] == [0, 2, 2]
+    assert steps[-1].suspects[0][0] == "C01"
+    assert steps[-1].batch is not None
+    assert steps[-1].batch.batch_id == 7
+
+
+def rows(ring: Ring, count: int, *, gaps: bool = False) -> None:
+    for n in range(count):
+        t_s = EPOCH_S + float(ring.seq)
+        values = np.full(2, float(n), np.float32)
+        good = np.zeros(2, np.uint8)
+        ring.append(gap_row(t_s, 2, Reason.MISSED, 0.0) if gaps
+                    else Row(t_s, values, good, good, 0.0, 0.0))  # fmt: skip
+
+
+def test_model_steps_become_minutes_that_end_with_their_batch(ear: Ear) -> None:
+    ring = Ring.in_memory(500, 2)
+    ear.core.follow_batch(plc(10))
+    for n in range(9):
+        rows(ring, 10)
+        if n == 7:
+            ear.core.follow_batch(plc(0, batch_id=8))
+        ear.recorder.step_due(ring, ear.core, 10)
+    ear.recorder.flush()
+    minutes = [r for r in ear.records if isinstance(r, Minute)]
+    assert [len(m.times) for m in minutes] == [60, 10, 20]
+    assert [m.batch.batch_id for m in minutes if m.batch] == [7, 7, 8]
+    assert np.array_equal(np.concatenate([m.times for m in minutes]), EPOCH_S + np.arange(90.0))
+
+
+def test_slots_nobody_polled_are_not_kept_and_failed_polls_are(ear: Ear) -> None:
+    ring = Ring.in_memory(500, 2)
+    rows(ring, 60, gaps=True)
+    ear.recorder.step_due(ring, ear.core, 60)
+    assert not ear.records
+    bad = np.full(2, Quality.BAD, np.uint8)
+    for n in range(60):
+        ring.append(Row(EPOCH_S + 60.0 + n, np.full(2, np.nan, np.float32), bad,
+                        np.full(2, Reason.TIMEOUT, np.uint8), 0.0, 0.0))  # fmt: skip
+    ear.recorder.step_due(ring, ear.core, 60)
+    (minute,) = (r for r in ear.records if isinstance(r, Minute))
+    assert (minute.reason == Reason.TIMEOUT).all()
+
+
+def test_what_the_history_lacks_is_taken_from_the_ring_once(ear: Ear) -> None:
+    ring = Ring.in_memory(500, 2)
+    rows(ring, 205)
+    ear.recorder.starting(ring, 5)  # five rows belong to the step under way
+    rows(ring, 20)
+    ear.store.newest_s["ncm-1"] = EPOCH_S + 99.0
+    assert ear.recorder.take_up(ring, ear.core) == 100
+    times = np.concatenate([r.times for r in ear.records if isinstance(r, Minute)])
+    assert np.array_equal(times, EPOCH_S + 100.0 + np.arange(100.0))
+    ear.store.newest_s["ncm-1"] = EPOCH_S + 199.0
+    assert ear.recorder.take_up(ring, ear.core) == 0
+
+
+def test_a_continuous_process_is_kept_day_by_day(tmp_path: Path) -> None:
+    ear = Ear(tmp_path, has_batches=False)
+    ring = Ring.in_memory(500, 2)
+    rows(ring, 60)
+    ear.core.follow_batch(None)
+    ear.recorder.step_due(ring, ear.core, 60)
+    (minute,) = (r for r in ear.records if isinstance(r, Minute))
+    assert minute.batch is not None
+    assert (minute.batch.batch_id, minute.batch.state) == (20260528, str(BatchState.RUNNING))
