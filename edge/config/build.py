@@ -59,6 +59,7 @@ def appliance(
         provider=values["provider"],
         lines=tuple(_line(directory, parts) for parts in lines),
         config_sha256=sha256,
+        trust_root=directory / "trust" / "root.json",
     )
 
 
