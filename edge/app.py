@@ -25,6 +25,8 @@ from edge.runtime.line import RING, LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import open_ring
 from edge.runtime.status import StatusFile
+from edge.update.audit import Audit
+from edge.update.source import DAY_S, Source, recheck, source
 
 log = logging.getLogger("ncm-edge")
 
@@ -51,6 +53,7 @@ class App:
         self._clock, self._notifier = clock, notifier
         self._status = StatusFile(appliance.runtime_dir)
         self._status_fault = ""
+        self._sources: dict[str, Source] = {}
         self.lines = [self._line(line) for line in appliance.lines]
 
     async def run(self) -> None:
@@ -60,6 +63,7 @@ class App:
                 for line in self.lines:
                     tasks.create_task(line.run(), name=f"line {line.line.name}")
                 tasks.create_task(self._attend(), name="attend")
+                tasks.create_task(self._recheck(), name="recheck")
         finally:
             self._notifier.stopping()
             for line in self.lines:
@@ -91,6 +95,19 @@ class App:
                 self._notifier.watchdog()
                 self._notifier.status(report.headline(document))
 
+    async def _recheck(self) -> None:
+        """Once a day: every byte of the slots that run, against their signatures."""
+        state_dir, trust_root = self.appliance.state_dir, self.appliance.trust_root
+        audit = Audit(state_dir / "update" / "audit", self._clock.wall_s)
+        while True:
+            await asyncio.sleep(DAY_S)
+            for line in self.lines:
+                name = line.line.name
+                slot = self._sources[name].slot
+                seen = await asyncio.to_thread(recheck, state_dir, name, trust_root, slot, audit)
+                for condition, detail in seen.items():
+                    line.stand(condition, detail)
+
     def _note(self, fault: str) -> None:
         if fault != self._status_fault:
             log.log(logging.ERROR if fault else logging.INFO, "status file: %s", fault or "well")
@@ -99,7 +116,11 @@ class App:
     def _line(self, line: Line) -> LineRunner:
         tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
         directory = self.appliance.state_dir / line.name
-        bundle = load_bundle(line.model.bundle, tags, line.row_s)
+        chosen = source(
+            self.appliance.state_dir, line.name, self.appliance.trust_root, line.model.bundle
+        )
+        self._sources[line.name] = chosen
+        bundle = load_bundle(chosen.bundle, tags, line.row_s)
         engine, refused = self._engine(line, bundle)
         if refused is not None:
             log.error("line %s: %s: %s", line.name, *refused)
@@ -108,7 +129,7 @@ class App:
             logging.INFO if ring.opened in ("new", "resumed") else logging.ERROR,
             "line %s: %s", line.name, ring.message,
         )  # fmt: skip
-        return LineRunner(
+        runner = LineRunner(
             line,
             LineCore(self._setup(line, None if engine is None else engine.bundle)),
             build_all(line),
@@ -118,6 +139,10 @@ class App:
             self._clock,
             directory,
         )
+        if chosen.fault:
+            log.error("line %s: runs %s: %s", line.name, chosen.release, chosen.fault)
+            runner.stand(Condition.UPDATE_FAILED, chosen.fault)
+        return runner
 
     def _engine(
         self, line: Line, bundle: LoadedBundle | BundleRefused

@@ -160,5 +160,5 @@ class Appliance:
     lines: tuple[Line, ...]
     config_sha256: str
     """SHA-256 over every configuration file read, sorted by path."""
-    trust_root: Path
+    trust_root: Path = Path("/etc/ncm-edge/trust/root.json")
     """The provisioned root of trust of updates; where there is none, none are accepted."""

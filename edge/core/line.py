@@ -397,6 +397,7 @@ class LineCore:
             ),
             (Status.MODEL_LOADED, around.model_loaded),
             (Status.CPU_FALLBACK, Condition.CPU_FALLBACK in raised),
+            (Status.UPDATE_FAILED, Condition.UPDATE_FAILED in raised),
             (Status.DRIFT, Condition.DRIFT in raised),
             (Status.SIMULATION, bool(self.setup.simulation)),
             (

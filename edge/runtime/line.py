@@ -97,6 +97,7 @@ class LineRunner:
         self.verified_seq = 0
         """SEQ_HEAD of the last block that was read back equal."""
         self._refused = refused
+        self._standing: dict[Condition, str] = {}
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
         self._steps: asyncio.Queue[_Step] = asyncio.Queue()
@@ -132,6 +133,10 @@ class LineRunner:
     def refused_reason(self) -> str:
         """Why there is no model; "" when there is one."""
         return "" if self._refused is None else self._refused[1]
+
+    def stand(self, condition: Condition, detail: str) -> None:
+        """Show a condition from now on that lasts until the next start."""
+        self._standing[condition] = detail
 
     # Start.
 
@@ -219,7 +224,7 @@ class LineRunner:
 
     def _seen(self, now_s: float) -> dict[Condition, str]:
         """What the shell itself sees, as rows of the conditions table."""
-        seen: dict[Condition, str] = {}
+        seen = dict(self._standing)
         down = [d.name for d in self.drivers.values() if not d.counters.connected]
         if down:
             seen[Condition.LINK_DOWN] = ", ".join(down)
