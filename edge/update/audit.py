@@ -53,6 +53,11 @@ class Audit:
         last = lines[-1] if lines else b""
         number = int(json.loads(last)["n"]) if last else 0
         head = _head(self.folder)
+        if head is None and last:
+            facts = {**facts, "head": "was lost"}
+        elif head is None:
+            # Before the first line, so that lines without a head are always a loss.
+            self._disk.replace(self.folder / HEAD, canonical({"n": 0, "sha256": ""}))
         if head is not None and head[0] > number:
             # The end is gone. The chain goes on from what was, so that the gap stays visible.
             number, facts = head[0], {**facts, "after_loss_of": head[0] - number}
@@ -77,7 +82,7 @@ def verify(folder: Path) -> tuple[int, list[str]]:
     """(number of lines, everything that is wrong with the chain). Raises OSError."""
     faults: list[str] = []
     before, number, count = b"", 0, 0
-    hashes: dict[int, str] = {}
+    hashes = {0: ""}
     for path in (folder / OLD, folder / LOG):
         for place, line in enumerate(_lines(path), 1):
             where = f"{path}:{place}"
