@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
 from edge import __version__
 from edge.config.types import Appliance, Line
@@ -98,9 +99,11 @@ class App:
     async def _recheck(self) -> None:
         """Once a day: every byte of the slots that run, against their signatures."""
         state_dir, trust_root = self.appliance.state_dir, self.appliance.trust_root
-        audit = Audit(state_dir / "update" / "audit", self._clock.wall_s)
         while True:
             await asyncio.sleep(DAY_S)
+            now_s = self._clock.wall_s()
+            # Asked here: a thread has no loop, and the clock may be the loop's.
+            audit = Audit(state_dir / "update" / "audit", partial(float, now_s))
             for line in self.lines:
                 name = line.line.name
                 slot = self._sources[name].slot

@@ -10,6 +10,7 @@ to be copied elsewhere by who needs more. A disk that refuses writing never stop
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 from edge.update.disk import Disk
 from edge.update.trust import canonical, digest
 
-LOG, OLD, HEAD = "log.jsonl", "log.1.jsonl", "head.json"
+LOG, OLD, HEAD, LOCK = "log.jsonl", "log.1.jsonl", "head.json", "lock"
 MAX_BYTES = 512 << 10
 """Per file; about 1,000 updates."""
 _PROC = Path("/proc")
@@ -40,14 +41,17 @@ class Audit:
     def append(self, event: str, verdict: str, **facts: Any) -> str:
         """Add a line and flush it; returns `fault`. Never raises."""
         try:
-            self._append({"event": event, "verdict": verdict, **facts})
+            self._disk.mkdir(self.folder)
+            # The daemon's daily check and an importer may want to write at the same time.
+            with (self.folder / LOCK).open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._append({"event": event, "verdict": verdict, **facts})
             self.fault = ""
         except (OSError, ValueError, KeyError, TypeError) as error:
             self.fault = f"{self.folder}: the audit cannot be written: {error}"
         return self.fault
 
     def _append(self, facts: dict[str, Any]) -> None:
-        self._disk.mkdir(self.folder)
         log = self.folder / LOG
         lines = [line for path in (self.folder / OLD, log) for line in _lines(path)]
         last = lines[-1] if lines else b""

@@ -1,0 +1,135 @@
+"""The daemon and its slots: what was installed runs, what was tampered with does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edge.app
+from edge.config.types import Appliance
+from edge.core.conditions import Condition
+from edge.core.registers import Alarm, Ne107, Status
+from edge.update import audit
+from edge.update.audit import Audit
+from edge.update.install import Installer
+from edge.update.manifest import Site, tag_schema
+from edge.update.selftest import ChildTest
+from edge.update.store import Store
+from tests.line import Rig
+from tests.update.site import Supplier
+from tests.update.tiny import tiny_bundle
+
+pytestmark = pytest.mark.system
+Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Plant:
+    """An appliance with a tiny configured model (serial 1), and a supplier of others."""
+
+    def __init__(self, appliance: Appliance, folder: Path) -> None:
+        (line,) = appliance.lines
+        self.folder = folder
+        self.tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+        self.row_s = line.row_s
+        self.supplier = Supplier(folder / "keys")
+        configured = tiny_bundle(folder / "configured", self.tags, serial=1)
+        model = replace(line.model, bundle=configured)
+        self.appliance = replace(
+            appliance,
+            lines=(replace(line, model=model),),
+            trust_root=self.supplier.folder / "root.json",
+        )
+        self.store = Store(appliance.state_dir, line.name, self.appliance.trust_root)
+        site = Site(line=line.name, tags=self.tags, row_s=line.row_s, app_version="0.1.0")
+        test = ChildTest(tags=self.tags, row_s=line.row_s, provider="cpu")
+        trail = Audit(appliance.state_dir / "update" / "audit", lambda: 0.0)
+        self.installer = Installer(self.store, site, test, trail)
+
+    def install(self, seq: int) -> None:
+        """Release `seq`, whose model has that serial, by the real way with a real self-test."""
+        bundle = tiny_bundle(self.folder / f"bundle{seq}", self.tags, serial=seq)
+        stick = self.folder / "x.ncm"
+        stick.write_bytes(
+            self.supplier.release(
+                seq,
+                files={path.name: path.read_bytes() for path in bundle.iterdir()},
+                schema=tag_schema(self.tags, self.row_s),
+            )
+        )
+        self.installer.apply(stick)
+
+    def tamper(self, slot: str | None) -> None:
+        assert slot is not None
+        path = self.store.bundle(slot) / "model.onnx"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+@pytest.fixture
+def plant(appliance: Appliance, tmp_path: Path) -> Plant:
+    return Plant(appliance, tmp_path)
+
+
+def test_what_was_installed_runs_and_what_was_damaged_does_not(
+    plant: Plant, virtual: Virtual
+) -> None:
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+
+            async def serial_after_start() -> int:
+                rig.start_app()
+                await rig.run(10)
+                return rig.block().decision.model_serial
+
+            assert await serial_after_start() == 1
+            await rig.stop_app()
+            plant.install(2)
+            assert await serial_after_start() == 2
+            await rig.stop_app()
+            plant.install(3)
+            assert await serial_after_start() == 3
+            assert Condition.UPDATE_FAILED not in rig.raised()
+            await rig.stop_app()
+            plant.installer.rollback()
+            assert await serial_after_start() == 2
+            await rig.stop_app()
+            # The active slot is damaged: the one before runs, and everybody is told.
+            plant.tamper(plant.store.record().active)
+            assert await serial_after_start() == 3
+            seen = rig.block().decision
+            assert Status.UPDATE_FAILED in seen.status
+            assert Alarm.UPDATE_FAILED in seen.alarms
+            assert "slot-damaged 76" in rig.text(Condition.UPDATE_FAILED)
+            assert Status.MODEL_LOADED in seen.status
+            assert seen.ne107 is Ne107.CHECK_FUNCTION  # simulation outranks maintenance
+
+    virtual(main())
+
+
+def test_the_daily_look_finds_what_was_changed_meanwhile(
+    plant: Plant, virtual: Virtual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.app, "DAY_S", 20.0)
+
+    async def main() -> None:
+        plant.install(2)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(25)
+            assert Condition.UPDATE_FAILED not in rig.raised()
+            plant.tamper(plant.store.record().active)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 30)
+            # What runs was loaded and verified before: it goes on.
+            assert rig.block().decision.model_serial == 2
+
+    virtual(main())
+    told = [line["verdict"] for line in audit.lines(plant.store.root / "audit")]
+    assert told[:2] == ["done", "sound"]
+    assert "slot-damaged" in told
