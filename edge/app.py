@@ -2,6 +2,7 @@
 
 Appliance ─┬─ line ── drivers ── poll ── ring ── features ── engine ── core ── block W
            ├─ line ── ...
+           ├─ updates: the verified slot, a trial for a new one
            ├─ status file, once a second
            └─ service manager: ready, watchdog, status text
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 
 from edge import __version__
 from edge.config.types import Appliance, Line
@@ -26,8 +26,7 @@ from edge.runtime.line import RING, LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import open_ring
 from edge.runtime.status import StatusFile
-from edge.update.audit import Audit
-from edge.update.source import DAY_S, Source, recheck, source
+from edge.runtime.takeup import TakeUp
 
 log = logging.getLogger("ncm-edge")
 
@@ -54,7 +53,7 @@ class App:
         self._clock, self._notifier = clock, notifier
         self._status = StatusFile(appliance.runtime_dir)
         self._status_fault = ""
-        self._sources: dict[str, Source] = {}
+        self._updates = TakeUp(appliance, clock, self._setup)
         self.lines = [self._line(line) for line in appliance.lines]
 
     async def run(self) -> None:
@@ -64,7 +63,7 @@ class App:
                 for line in self.lines:
                     tasks.create_task(line.run(), name=f"line {line.line.name}")
                 tasks.create_task(self._attend(), name="attend")
-                tasks.create_task(self._recheck(), name="recheck")
+                tasks.create_task(self._updates.run(self.lines), name="updates")
         finally:
             self._notifier.stopping()
             for line in self.lines:
@@ -96,21 +95,6 @@ class App:
                 self._notifier.watchdog()
                 self._notifier.status(report.headline(document))
 
-    async def _recheck(self) -> None:
-        """Once a day: every byte of the slots that run, against their signatures."""
-        state_dir, trust_root = self.appliance.state_dir, self.appliance.trust_root
-        while True:
-            await asyncio.sleep(DAY_S)
-            now_s = self._clock.wall_s()
-            # Asked here: a thread has no loop, and the clock may be the loop's.
-            audit = Audit(state_dir / "update" / "audit", partial(float, now_s))
-            for line in self.lines:
-                name = line.line.name
-                slot = self._sources[name].slot
-                seen = await asyncio.to_thread(recheck, state_dir, name, trust_root, slot, audit)
-                for condition, detail in seen.items():
-                    line.stand(condition, detail)
-
     def _note(self, fault: str) -> None:
         if fault != self._status_fault:
             log.log(logging.ERROR if fault else logging.INFO, "status file: %s", fault or "well")
@@ -119,10 +103,7 @@ class App:
     def _line(self, line: Line) -> LineRunner:
         tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
         directory = self.appliance.state_dir / line.name
-        chosen = source(
-            self.appliance.state_dir, line.name, self.appliance.trust_root, line.model.bundle
-        )
-        self._sources[line.name] = chosen
+        chosen = self._updates.choose(line)
         bundle = load_bundle(chosen.bundle, tags, line.row_s)
         engine, refused = self._engine(line, bundle)
         if refused is not None:

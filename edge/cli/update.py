@@ -25,7 +25,7 @@ from edge.update.source import source
 from edge.update.store import Store
 
 USER_MISTAKE = 2
-RESTART = "the daemon takes it up when it starts again: systemctl restart ncm-edge"
+TAKE_UP = "a running daemon takes it up by itself, a newer release after its time in shadow"
 _SHOWN = 10
 
 
@@ -57,7 +57,7 @@ def apply(appliance: Appliance, path: Path) -> int:
 
     def work(installer: Installer) -> None:
         found = installer.apply(path)
-        print(f"line {line.name}: release {found.place} is installed and active; {RESTART}")
+        print(f"line {line.name}: release {found.place} is installed and active; {TAKE_UP}")
 
     return _with(appliance, line, work)
 
@@ -70,7 +70,7 @@ def rollback(appliance: Appliance) -> int:
     return _with(
         appliance,
         line,
-        lambda installer: print(f"line {line.name}: back to {installer.rollback()}; {RESTART}"),
+        lambda installer: print(f"line {line.name}: back to {installer.rollback()}; {TAKE_UP}"),
     )
 
 
@@ -90,7 +90,7 @@ def repair(appliance: Appliance, floor: str | None) -> int:
     def work(installer: Installer) -> None:
         record = installer.repair(least)
         active = record.active or "configured bundle"
-        print(f"line {line.name}: active {active}, releases from {record.floor} on; {RESTART}")
+        print(f"line {line.name}: active {active}, releases from {record.floor} on; {TAKE_UP}")
 
     return _with(appliance, line, work)
 

@@ -130,6 +130,18 @@ def lines(folder: Path) -> Iterator[dict[str, Any]]:
                 yield document
 
 
+def news(folder: Path, heard: int | None) -> tuple[list[dict[str, Any]], int]:
+    """(lines after number `heard`, number of the newest); cheap while there are none.
+
+    None: no lines, only the number.
+    """
+    head = _head(folder)
+    newest = 0 if head is None else head[0]
+    if heard is None or newest <= heard:
+        return [], newest
+    return [line for line in lines(folder) if heard < int(line.get("n", 0)) <= newest], newest
+
+
 def _lines(path: Path) -> list[bytes]:
     try:
         return [line for line in path.read_bytes().split(b"\n") if line]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edge.core.conditions import Condition
 from edge.update.audit import Audit
+from edge.update.manifest import Floor
 from edge.update.refusals import Code, Refused
 from edge.update.store import Record, Store
 
@@ -28,6 +29,8 @@ class Source:
     """None: the bundle of the configuration."""
     release: str
     """For people, e.g. "release 1.7"."""
+    place: Floor | None
+    """Its place in the order of releases; None for the bundle of the configuration."""
     fault: str
     """What is wrong with the installed releases; "" if nothing is."""
 
@@ -36,7 +39,7 @@ def source(state_dir: Path, line: str, pinned: Path, configured: Path) -> Source
     """The bundle that line `line` runs. Never raises."""
     store = Store(state_dir, line, pinned)
     if not store.line.is_dir():
-        return Source(configured, None, "configured bundle", "")
+        return Source(configured, None, "configured bundle", None, "")
     faults: list[str] = []
     for slot in _candidates(store, faults):
         if slot is None:
@@ -46,8 +49,14 @@ def source(state_dir: Path, line: str, pinned: Path, configured: Path) -> Source
         except Refused as refused:
             faults.append(str(refused))
             continue
-        return Source(store.bundle(slot), slot, f"release {manifest.place}", "; ".join(faults))
-    return Source(configured, None, "configured bundle", "; ".join(faults))
+        release = f"release {manifest.place}"
+        return Source(store.bundle(slot), slot, release, manifest.place, "; ".join(faults))
+    return Source(configured, None, "configured bundle", None, "; ".join(faults))
+
+
+def activated(state_dir: Path, line: str, pinned: Path) -> str | None:
+    """The slot that the record names active; None for the configured bundle. Raises Refused."""
+    return Store(state_dir, line, pinned).record().active
 
 
 def recheck(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import edge.app
+import edge.runtime.takeup
 from edge.config.types import Appliance
 from edge.core.conditions import Condition
 from edge.core.registers import Alarm, Ne107, Status
@@ -17,6 +17,7 @@ from edge.update import audit
 from edge.update.audit import Audit
 from edge.update.install import Installer
 from edge.update.manifest import Site, tag_schema
+from edge.update.refusals import Refused
 from edge.update.selftest import ChildTest
 from edge.update.store import Store
 from tests.line import Rig
@@ -49,9 +50,9 @@ class Plant:
         trail = Audit(appliance.state_dir / "update" / "audit", lambda: 0.0)
         self.installer = Installer(self.store, site, test, trail)
 
-    def install(self, seq: int) -> None:
+    def install(self, seq: int, *, trap: bool = False) -> None:
         """Release `seq`, whose model has that serial, by the real way with a real self-test."""
-        bundle = tiny_bundle(self.folder / f"bundle{seq}", self.tags, serial=seq)
+        bundle = tiny_bundle(self.folder / f"bundle{seq}", self.tags, serial=seq, trap=trap)
         stick = self.folder / "x.ncm"
         stick.write_bytes(
             self.supplier.release(
@@ -115,17 +116,17 @@ def test_what_was_installed_runs_and_what_was_damaged_does_not(
 def test_the_daily_look_finds_what_was_changed_meanwhile(
     plant: Plant, virtual: Virtual, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edge.app, "DAY_S", 20.0)
+    monkeypatch.setattr(edge.runtime.takeup, "DAY_S", 20.0)
 
     async def main() -> None:
         plant.install(2)
         async with Rig(plant.appliance) as rig:
             await rig.start_twins()
             rig.start_app()
-            await rig.run(25)
+            await rig.run(45)
             assert Condition.UPDATE_FAILED not in rig.raised()
             plant.tamper(plant.store.record().active)
-            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 30)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 60)
             # What runs was loaded and verified before: it goes on.
             assert rig.block().decision.model_serial == 2
 
@@ -133,3 +134,93 @@ def test_the_daily_look_finds_what_was_changed_meanwhile(
     told = [line["verdict"] for line in audit.lines(plant.store.root / "audit")]
     assert told[:2] == ["done", "sound"]
     assert "slot-damaged" in told
+
+
+@pytest.fixture
+def short_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three minutes in shadow instead of thirty."""
+    monkeypatch.setattr(edge.runtime.takeup, "SHADOW_STEPS", 3)
+
+
+@pytest.mark.usefixtures("short_shadow")
+def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_minute(
+    plant: Plant, virtual: Virtual, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ncm-edge")
+
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            await rig.until(lambda: Status.OUTPUT_VALID in rig.block().decision.status, 200)
+            plant.install(2)
+            seen = []
+            batch = rig.runner.core.batch.batch_id
+
+            def switched() -> bool:
+                seen.append(rig.block())
+                return rig.block().decision.model_serial == 2
+
+            took_s = await rig.until(switched, 400)
+            assert 120 <= took_s <= 300  # three whole steps, and the one under way
+            await rig.run(70)
+            seen.append(rig.block())
+            # The heartbeat and the verdict never stopped; the batch went on.
+            assert all(Status.OUTPUT_VALID in block.decision.status for block in seen)
+            assert rig.runner.core.batch.batch_id == batch
+            assert rig.runner.core.finding.verdict.valid
+            staged = [Status.UPDATE_STAGED in block.decision.status for block in seen]
+            assert any(staged)
+            assert not staged[-1]
+            assert Condition.UPDATE_FAILED not in rig.raised()
+            # Going back needs no shadow.
+            plant.installer.rollback()
+            assert await rig.until(lambda: rig.block().decision.model_serial == 1, 200) <= 80
+
+    virtual(main())
+    told = [(x["event"], x["verdict"]) for x in audit.lines(plant.store.root / "audit")]
+    assert told[:2] == [("apply", "done"), ("trial", "passed")]
+    assert caplog.text.count("trial of release 1.2, step") == 3
+    assert "severity 0, candidate" in caplog.text
+
+
+@pytest.mark.usefixtures("short_shadow")
+def test_a_model_that_fails_in_shadow_is_gone_back_from(plant: Plant, virtual: Virtual) -> None:
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            await rig.until(lambda: Status.OUTPUT_VALID in rig.block().decision.status, 200)
+            plant.install(2, trap=True)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 200)
+            assert rig.block().decision.model_serial == 1
+            assert Status.OUTPUT_VALID in rig.block().decision.status
+            await rig.run(20)
+            assert "NaN" in rig.text(Condition.UPDATE_FAILED)
+            assert plant.store.record().active is None
+
+    virtual(main())
+    told = [(x["event"], x["verdict"]) for x in audit.lines(plant.store.root / "audit")]
+    assert told == [("apply", "done"), ("trial", "failed"), ("rollback", "done")]
+
+
+def test_what_was_refused_is_shown_at_the_panel(plant: Plant, virtual: Virtual) -> None:
+    async def main() -> None:
+        plant.install(5)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            with pytest.raises(Refused):
+                plant.install(4)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 20)
+            await rig.run(2)
+            assert "rollback 40: release 1.4" in rig.text(Condition.UPDATE_FAILED)
+            # It stays until somebody acknowledges it.
+            await rig.run(30)
+            assert Alarm.UPDATE_FAILED in rig.block().decision.alarms
+            assert rig.block().decision.model_serial == 5
+
+    virtual(main())

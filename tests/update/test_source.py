@@ -34,7 +34,7 @@ def spoil(appliance: Appliance, which: str) -> None:
 
 
 def test_nothing_installed(appliance: Appliance) -> None:
-    assert of(appliance) == Source(CONFIGURED, None, "configured bundle", "")
+    assert of(appliance) == Source(CONFIGURED, None, "configured bundle", None, "")
 
 
 def test_the_active_slot(installed: Appliance) -> None:
@@ -59,7 +59,7 @@ def test_going_back_to_the_configuration_is_a_choice_not_a_fault(
 ) -> None:
     appliance.apply(stick(supplier.release(1)))
     appliance.installer.rollback()
-    assert of(appliance) == Source(CONFIGURED, None, "configured bundle", "")
+    assert of(appliance) == Source(CONFIGURED, None, "configured bundle", None, "")
 
 
 def test_without_its_record_the_newest_sound_release_runs(installed: Appliance) -> None:

@@ -21,8 +21,11 @@ from edge.core.features import FEATURES
 STEPS = 4
 
 
-def tiny_graph(tags: int, bias: float = 0.0) -> bytes:
-    """An ONNX model of P = `tags` tags without state."""
+def tiny_graph(tags: int, bias: float = 0.0, trap: bool = False) -> bytes:
+    """An ONNX model of P = `tags` tags without state.
+
+    `trap`: right on its golden vectors, not a number on the values of a plant.
+    """
     node, shape = helper.make_node, ["B", "N", tags, len(FEATURES)]
     nodes = [
         node("Sub", ["features", "loc"], ["off"]),
@@ -30,7 +33,11 @@ def tiny_graph(tags: int, bias: float = 0.0) -> bytes:
         node("ReduceMean", ["spread", "last"], ["mean"], keepdims=0),
         node("Mul", ["mean", "valid"], ["deviation"]),
         node("ReduceMean", ["deviation", "last"], ["level"], keepdims=0),
-        node("Add", ["level", "bias"], ["logit"]),
+        node("Add", ["level", "bias"], ["safe"]),
+        node("Sub", ["room", "level"], ["left"]),
+        node("Log" if trap else "Abs", ["left"], ["trap"]),
+        node("Mul", ["trap", "nothing"], ["zero"]),
+        node("Add", ["safe", "zero"], ["logit"]),
         node("Identity", ["logit"], ["classifier"]),
         node("Identity", ["logit"], ["deviation_score"]),
         node("Softmax", ["deviation"], ["cam"], axis=-1),
@@ -48,7 +55,9 @@ def tiny_graph(tags: int, bias: float = 0.0) -> bytes:
         + [tensor("valid", real, shape[:3])],
         [tensor(name, real, None) for name in names],
         [helper.make_tensor("last", TensorProto.INT64, [1], [-1]),
-         helper.make_tensor("bias", real, [1], [bias])],
+         helper.make_tensor("bias", real, [1], [bias]),
+         helper.make_tensor("room", real, [1], [3.0]),
+         helper.make_tensor("nothing", real, [1], [0.0])],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     return bytes(model.SerializeToString())
@@ -61,6 +70,7 @@ def tiny_bundle(
     serial: int = 1,
     row_s: float = 1.0,
     bias: float = 0.0,
+    trap: bool = False,
 ) -> Path:
     """Write a bundle that every check of the edge accepts."""
     folder.mkdir(parents=True)
@@ -73,7 +83,7 @@ def tiny_bundle(
         "loc": np.repeat(loc[None], STEPS, axis=1),
         "scale": np.ones((1, STEPS, *loc.shape[1:]), np.float32),
     }
-    graph = tiny_graph(count, bias)
+    graph = tiny_graph(count, bias, trap)
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     out = dict(zip([item.name for item in session.get_outputs()], session.run(None, feed)))
     (folder / "model.onnx").write_bytes(graph)
