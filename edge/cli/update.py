@@ -57,7 +57,7 @@ def apply(appliance: Appliance, path: Path) -> int:
 
     def work(installer: Installer) -> None:
         found = installer.apply(path)
-        print(f"line {line.name}: release {found.place} is installed and active; {TAKE_UP}")
+        print(f"line {line.name}: release {found.place} is installed; {TAKE_UP}")
 
     return _with(appliance, line, work)
 
@@ -112,6 +112,7 @@ def status(appliance: Appliance, *, as_json: bool = False) -> int:
             document |= {
                 "active": record.active,
                 "previous": record.previous,
+                "unproven": record.unproven,
                 "floor": str(record.floor),
             }
             document["root"] = store.chain(record.root_version).newest.version
@@ -125,7 +126,7 @@ def status(appliance: Appliance, *, as_json: bool = False) -> int:
         return code
     for document in documents:
         print(f"line {document['line']}: runs {document['runs']} ({document['bundle']})")
-        for key in ("active", "previous", "floor", "root"):
+        for key in ("active", "previous", "unproven", "floor", "root"):
             if document.get(key) is not None:
                 print(f"  {key:9s} {document[key]}")
         if document["fault"]:

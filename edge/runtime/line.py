@@ -77,7 +77,8 @@ class LineRunner:
         self.verified_seq = 0
         """SEQ_HEAD of the last block that was read back equal."""
         self._refused = refused
-        self._standing: dict[Condition, str] = {}
+        self.standing: dict[Condition, str] = {}
+        """Conditions that last until they are settled."""
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
         self._steps: asyncio.Queue[Step] = asyncio.Queue()
@@ -117,13 +118,13 @@ class LineRunner:
 
     def stand(self, condition: Condition, detail: str) -> bool:
         """Show a condition from now on, until it is settled; False if it was shown already."""
-        new = self._standing.get(condition) != detail
-        self._standing[condition] = detail
+        new = self.standing.get(condition) != detail
+        self.standing[condition] = detail
         return new
 
     def settle(self, condition: Condition) -> None:
         """A condition that stood is over."""
-        self._standing.pop(condition, None)
+        self.standing.pop(condition, None)
 
     @property
     def engine(self) -> Engine | None:
@@ -224,7 +225,7 @@ class LineRunner:
 
     def _seen(self, now_s: float) -> dict[Condition, str]:
         """What the shell itself sees, as rows of the conditions table."""
-        seen = dict(self._standing)
+        seen = dict(self.standing)
         down = [d.name for d in self.drivers.values() if not d.counters.connected]
         if down:
             seen[Condition.LINK_DOWN] = ", ".join(down)

@@ -2,7 +2,9 @@
 
 Every few seconds the record of each line is read, because an importer or a technician may have
 activated something. A newer release runs in shadow first; going back is taken up at once. A trial
-that fails goes back by itself. Once a day every byte of the slots that run is verified.
+that fails goes back by itself. A daemon that starts runs the last proven release, so that a model
+that brings the process down cannot do it for ever. Once a day every byte of the slots that run is
+verified.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,12 +30,14 @@ from edge.update.install import Installer
 from edge.update.manifest import Site
 from edge.update.refusals import Code, Refused
 from edge.update.selftest import ChildTest
-from edge.update.source import DAY_S, Source, activated, recheck, source
+from edge.update.source import DAY_S, Source, activated, of_slot, recheck, source
 from edge.update.store import Store
 
 log = logging.getLogger("ncm-edge")
 
 LOOK_S = 10.0
+MAX_STARTS = 3
+"""Starts of the daemon with an unproven release: a restart and a power cut are no fault of it."""
 
 
 class TakeUp:
@@ -49,17 +54,33 @@ class TakeUp:
         self._reports: list[tuple[LineRunner, Source, Report]] = []
         self._heard = news(self._audit().folder, None)[1]
         """Number of the newest line of the audit that has been looked at."""
-        self._shown: set[str] = set()
+        self._shown: dict[str, str] = {}
+        """Line -> what stood there before a refusal was shown."""
 
     def choose(self, line: Line) -> Source:
         """The bundle a line starts with."""
         at = self._place(line)
-        chosen = self._running[line.name] = source(*at, line.model.bundle)
-        try:
-            self._tried[line.name] = activated(*at)
-        except Refused:
-            self._tried[line.name] = chosen.slot
+        gone_back = self._begin(line)
+        chosen = source(*at, line.model.bundle)
+        if gone_back:
+            chosen = replace(chosen, fault="; ".join(filter(None, (gone_back, chosen.fault))))
+        self._running[line.name], self._tried[line.name] = chosen, chosen.slot
         return chosen
+
+    def _begin(self, line: Line) -> str:
+        """Count the start of an unproven release; too many, and it is gone back from."""
+        installer = self._installer(line)
+        if not installer.store.line.is_dir():
+            return ""
+        try:
+            starts = installer.begin()
+            if starts <= MAX_STARTS:
+                return ""
+            installer.rollback()
+        except Refused as refused:
+            log.error("line %s: %s", line.name, refused)
+            return ""
+        return f"the daemon ended {MAX_STARTS} times while the new release was in shadow"
 
     async def run(self, lines: Sequence[LineRunner]) -> None:
         """Look after the lines until cancelled."""
@@ -79,11 +100,12 @@ class TakeUp:
 
     async def _hear(self, lines: Sequence[LineRunner]) -> None:
         """Show for one look what an importer or a technician was refused; it latches."""
-        for name in self._shown:
-            for runner in lines:
-                if runner.line.name == name:
-                    runner.settle(Condition.UPDATE_FAILED)
-        self._shown.clear()
+        for runner in lines:
+            if runner.line.name in self._shown:
+                before = self._shown.pop(runner.line.name)
+                runner.settle(Condition.UPDATE_FAILED)
+                if before:
+                    runner.stand(Condition.UPDATE_FAILED, before)
         entries, self._heard = await asyncio.to_thread(news, self._audit().folder, self._heard)
         for entry in entries:
             code = entry.get("code")
@@ -91,8 +113,9 @@ class TakeUp:
                 continue
             for runner in lines:
                 if runner.line.name == entry.get("line"):
+                    before = runner.standing.get(Condition.UPDATE_FAILED, "")
+                    self._shown.setdefault(runner.line.name, before)
                     self._fail(runner, f"{entry['verdict']} {code}: {entry.get('detail', '')}")
-                    self._shown.add(runner.line.name)
 
     async def _look(self, runner: LineRunner) -> None:
         line = runner.line
@@ -109,8 +132,8 @@ class TakeUp:
         if active == running.slot:
             runner.try_out(None, lambda _: None)  # gone back before its trial was over
             return
-        chosen = await asyncio.to_thread(source, *at, line.model.bundle)
-        if chosen.fault or chosen.slot != active:
+        chosen = await asyncio.to_thread(of_slot, *at, active, line.model.bundle)
+        if chosen.fault:
             self._fail(runner, chosen.fault)
             return
         made = await asyncio.to_thread(self._engine, line, chosen)
@@ -152,15 +175,13 @@ class TakeUp:
         if report.outcome is Outcome.PASSED:
             self._running[line.name] = chosen
             runner.settle(Condition.UPDATE_FAILED)
+            try:
+                await asyncio.to_thread(self._installer(line).prove, chosen.slot)
+            except Refused as refused:
+                log.error("line %s: %s", line.name, refused)
             return
         self._fail(runner, f"trial of {report.release} failed: {report.text}")
-        tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
-        installer = Installer(
-            Store(*self._place(line)),
-            Site(line=line.name, tags=tags, row_s=line.row_s, app_version=__version__),
-            ChildTest(tags=tags, row_s=line.row_s, provider=self._appliance.provider),
-            audit,
-        )
+        installer = self._installer(line)
         try:
             await asyncio.to_thread(installer.rollback)
             self._tried[line.name] = await asyncio.to_thread(activated, *self._place(line))
@@ -177,6 +198,15 @@ class TakeUp:
     def _fail(self, runner: LineRunner, text: str) -> None:
         if runner.stand(Condition.UPDATE_FAILED, text):
             log.error("line %s: %s", runner.line.name, text)
+
+    def _installer(self, line: Line) -> Installer:
+        tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+        return Installer(
+            Store(*self._place(line)),
+            Site(line=line.name, tags=tags, row_s=line.row_s, app_version=__version__),
+            ChildTest(tags=tags, row_s=line.row_s, provider=self._appliance.provider),
+            self._audit(),
+        )
 
     def _place(self, line: Line) -> tuple[Path, str, Path]:
         return self._appliance.state_dir, line.name, self._appliance.trust_root

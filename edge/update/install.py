@@ -104,9 +104,26 @@ class Installer:
                 raise Refused(Code.NO_PREVIOUS)
             if record.previous is not None:
                 self.store.verify(record.previous, self.store.chain())
-            self.store.commit(replace(record, active=record.previous, previous=record.active))
+            self.store.commit(
+                replace(record, active=record.previous, previous=record.active, unproven=None)
+            )
             told["active"] = record.previous or "configured bundle"
             return str(told["active"])
+
+    def prove(self, slot: str | None) -> None:
+        """The daemon has run `slot` beside the model before, and it has taken over."""
+        with self._locked(), refusing():
+            record = self.store.record()
+            if slot is not None and record.unproven == slot:
+                self.store.commit(replace(record, unproven=None, starts=0))
+
+    def begin(self) -> int:
+        """A daemon starts; returns how often one has, with the active slot still unproven."""
+        with self._locked(), refusing():
+            record = self.store.record()
+            if record.active is None or record.active != record.unproven:
+                return 0
+            return self.store.commit(replace(record, starts=record.starts + 1)).starts
 
     def repair(self, floor: Floor | None = None) -> Record:
         """Build keys and record anew from what still verifies; for a person at the console.
@@ -134,8 +151,9 @@ class Installer:
             others = [name for name in names if name != active]
             previous = record.previous if record.previous in others else (others or [None])[-1]
             record = replace(
-                record, active=active, previous=previous, root_version=chain.newest.version
-            )
+                record, active=active, previous=previous, root_version=chain.newest.version,
+                unproven=None,
+            )  # fmt: skip
             if newest is not None and newest.place > record.floor:
                 record = _raised(record, newest)
             if floor is not None and floor > record.floor:
@@ -218,7 +236,11 @@ class Installer:
             store.disk.rename(store.incoming, store.slots / found.slot)
             store.disk.flush(store.line)
         if record.active != found.slot:
-            record = replace(record, active=found.slot, previous=record.active)
+            # What nobody has seen at work is no model to go back to: the one before it is kept.
+            known = record.previous if record.active == record.unproven else record.active
+            record = replace(
+                record, active=found.slot, previous=known, unproven=found.slot, starts=0
+            )
         self._clean(store.commit(_raised(record, found)))
 
     def _clean(self, record: Record) -> None:

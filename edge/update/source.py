@@ -8,7 +8,7 @@ here changes the state directory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge.core.conditions import Condition
@@ -42,16 +42,23 @@ def source(state_dir: Path, line: str, pinned: Path, configured: Path) -> Source
         return Source(configured, None, "configured bundle", None, "")
     faults: list[str] = []
     for slot in _candidates(store, faults):
-        if slot is None:
-            break
-        try:
-            manifest = store.verify(slot, store.chain())
-        except Refused as refused:
-            faults.append(str(refused))
-            continue
-        release = f"release {manifest.place}"
-        return Source(store.bundle(slot), slot, release, manifest.place, "; ".join(faults))
+        found = of_slot(state_dir, line, pinned, slot, configured)
+        if not found.fault:
+            return replace(found, fault="; ".join(faults))
+        faults.append(found.fault)
     return Source(configured, None, "configured bundle", None, "; ".join(faults))
+
+
+def of_slot(state_dir: Path, line: str, pinned: Path, slot: str | None, configured: Path) -> Source:
+    """One slot, verified, or with its fault. Never raises."""
+    if slot is None:
+        return Source(configured, None, "configured bundle", None, "")
+    store = Store(state_dir, line, pinned)
+    try:
+        place = store.verify(slot, store.chain()).place
+    except Refused as refused:
+        return Source(store.bundle(slot), slot, slot, None, str(refused))
+    return Source(store.bundle(slot), slot, f"release {place}", place, "")
 
 
 def activated(state_dir: Path, line: str, pinned: Path) -> str | None:
@@ -95,6 +102,8 @@ def _candidates(store: Store, faults: list[str]) -> Sequence[str | None]:
 
 
 def _slots(record: Record) -> Sequence[str | None]:
+    if record.active is not None and record.active == record.unproven:
+        return (record.previous, record.active)  # it will have its trial beside the one before
     return (record.active, record.previous) if record.active else (None,)
 
 

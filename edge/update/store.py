@@ -47,6 +47,10 @@ class Record:
     root_version: int = 0
     active: str | None = None
     previous: str | None = None
+    unproven: str | None = None
+    """The active slot while no daemon has yet run it beside the model before."""
+    starts: int = 0
+    """How often a daemon has begun to."""
 
     @property
     def floor(self) -> Floor:

@@ -67,22 +67,28 @@ def test_from_the_stick_and_back(run: Run, stick: Callable[[int], Path], capsys:
     for words in ("may be installed on ncm-1", "release     1.7", "signed by   release-1"):
         assert words in said
     assert run("update", "apply", str(stick(7))) == 0
-    assert "release 1.7 is installed and active" in capsys.readouterr().out
+    assert "release 1.7 is installed; a running daemon" in capsys.readouterr().out
     assert run("update", "apply", str(stick(7))) == Code.ALREADY_ACTIVE
     assert run("update", "apply", str(stick(6))) == Code.ROLLBACK
     said = capsys.readouterr().err
     assert "REFUSED rollback 40: The update is older" in said
     assert "release 1.6, the least permitted is 1.7" in said
     assert run("update", "apply", str(stick(8))) == 0
+    capsys.readouterr()
+    # No daemon has run either of them: the configured bundle is still what is known to work.
+    assert run("update", "status", "--json") == 0
+    (line,) = json.loads(capsys.readouterr().out)["lines"]
+    assert (line["runs"], line["floor"], line["root"]) == ("configured bundle", "1.8", 1)
+    assert line["unproven"] == line["active"]
     assert run("update", "rollback") == 0
     capsys.readouterr()
     assert run("update", "status", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     (line,) = told["lines"]
-    assert (line["runs"], line["floor"], line["root"]) == ("release 1.7", "1.8", 1)
+    assert (line["active"], line["unproven"]) == (None, None)
     assert [entry["event"] for entry in told["history"]] == ["apply"] * 4 + ["rollback"]
     assert run("update", "status") == 0
-    assert "line ncm-1: runs release 1.7" in capsys.readouterr().out
+    assert "line ncm-1: runs configured bundle" in capsys.readouterr().out
     assert run("audit") == 0
     assert "5 lines, whole" in capsys.readouterr().out
 

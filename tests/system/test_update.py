@@ -76,7 +76,7 @@ def plant(appliance: Appliance, tmp_path: Path) -> Plant:
     return Plant(appliance, tmp_path)
 
 
-def test_what_was_installed_runs_and_what_was_damaged_does_not(
+def test_what_was_proven_runs_and_what_was_damaged_does_not(
     plant: Plant, virtual: Virtual
 ) -> None:
     async def main() -> None:
@@ -86,29 +86,51 @@ def test_what_was_installed_runs_and_what_was_damaged_does_not(
             async def serial_after_start() -> int:
                 rig.start_app()
                 await rig.run(10)
-                return rig.block().decision.model_serial
+                serial = rig.block().decision.model_serial
+                if rig.app is not None and Condition.UPDATE_FAILED not in rig.raised():
+                    await rig.stop_app()
+                return serial
 
             assert await serial_after_start() == 1
-            await rig.stop_app()
-            plant.install(2)
-            assert await serial_after_start() == 2
-            await rig.stop_app()
-            plant.install(3)
-            assert await serial_after_start() == 3
-            assert Condition.UPDATE_FAILED not in rig.raised()
-            await rig.stop_app()
+            for seq in (2, 3):
+                plant.install(seq)
+                assert await serial_after_start() == seq - 1  # its trial is still to come
+                plant.installer.prove(plant.store.record().active)
+                assert await serial_after_start() == seq
             plant.installer.rollback()
             assert await serial_after_start() == 2
-            await rig.stop_app()
             # The active slot is damaged: the one before runs, and everybody is told.
             plant.tamper(plant.store.record().active)
             assert await serial_after_start() == 3
+            await rig.run(2)
             seen = rig.block().decision
             assert Status.UPDATE_FAILED in seen.status
             assert Alarm.UPDATE_FAILED in seen.alarms
             assert "slot-damaged 76" in rig.text(Condition.UPDATE_FAILED)
             assert Status.MODEL_LOADED in seen.status
             assert seen.ne107 is Ne107.CHECK_FUNCTION  # simulation outranks maintenance
+
+    virtual(main())
+
+
+def test_a_release_that_brings_the_daemon_down_is_gone_back_from(
+    plant: Plant, virtual: Virtual
+) -> None:
+    async def main() -> None:
+        plant.install(2)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            for _ in range(3):  # each start ends while the release is in shadow
+                rig.start_app()
+                await rig.run(15)
+                assert Status.UPDATE_STAGED in rig.block().decision.status
+                assert Condition.UPDATE_FAILED not in rig.raised()
+                await rig.stop_app()
+            rig.start_app()
+            await rig.run(15)
+            assert "ended 3 times" in rig.text(Condition.UPDATE_FAILED)
+            assert rig.block().decision.model_serial == 1
+            assert plant.store.record().active is None
 
     virtual(main())
 
@@ -120,6 +142,7 @@ def test_the_daily_look_finds_what_was_changed_meanwhile(
 
     async def main() -> None:
         plant.install(2)
+        plant.installer.prove(plant.store.record().active)
         async with Rig(plant.appliance) as rig:
             await rig.start_twins()
             rig.start_app()
@@ -209,6 +232,7 @@ def test_a_model_that_fails_in_shadow_is_gone_back_from(plant: Plant, virtual: V
 def test_what_was_refused_is_shown_at_the_panel(plant: Plant, virtual: Virtual) -> None:
     async def main() -> None:
         plant.install(5)
+        plant.installer.prove(plant.store.record().active)
         async with Rig(plant.appliance) as rig:
             await rig.start_twins()
             rig.start_app()

@@ -96,7 +96,10 @@ class Appliance:
         return Installer(self.store, self.site, self.self_test, self.audit)
 
     def apply(self, path: Path) -> Manifest:
-        return self.installer.apply(path)
+        """Install, and let the daemon find that it is good."""
+        found = self.installer.apply(path)
+        self.installer.prove(found.slot)
+        return found
 
     def verdict(self, path: Path) -> Code | None:
         """What becomes of an update: None, or the code of its refusal."""

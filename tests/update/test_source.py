@@ -54,6 +54,22 @@ def test_a_damaged_slot_does_not_run(installed: Appliance) -> None:
     assert found.fault.count("slot-damaged 76") == 2
 
 
+def test_an_unproven_release_waits_beside_the_one_before(
+    installed: Appliance, supplier: Supplier, stick: Callable[[bytes], Path]
+) -> None:
+    for seq in (6, 7):  # the first one is never seen at work, and is nothing to go back to
+        installed.installer.apply(stick(supplier.release(seq)))
+        assert of(installed).release == "release 1.5"
+    assert [installed.installer.begin() for _ in range(2)] == [1, 2]
+    installed.installer.prove("another")
+    assert of(installed).release == "release 1.5"
+    installed.installer.prove(installed.store.record().active)
+    assert of(installed).release == "release 1.7"
+    assert installed.installer.begin() == 0
+    installed.installer.rollback()
+    assert of(installed).release == "release 1.5"
+
+
 def test_going_back_to_the_configuration_is_a_choice_not_a_fault(
     appliance: Appliance, supplier: Supplier, stick: Callable[[bytes], Path]
 ) -> None:
