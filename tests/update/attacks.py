@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import SSlibKey
-from tuf.api.metadata import Key, Metadata, Root, TargetFile, Targets
+from tuf.api.metadata import Delegations, Key, Metadata, Root, TargetFile, Targets
 
 from edge.update import container
 from edge.update.refusals import Code
@@ -202,6 +202,23 @@ def clock(wall_s: float) -> Callable[[Scene], Path]:
     return attack
 
 
+def below_the_least(s: Scene) -> Path:
+    """An old stick in front of an appliance that has never seen a release."""
+    s.supplier.revoke("release-2", min_seq=10)
+    s.appliance.state = s.folder / "new"
+    return s.put(s.good(9))
+
+
+def delegating(targets: Targets) -> None:
+    targets.delegations = Delegations({}, {})
+
+
+def folder(s: Scene) -> Path:
+    (s.folder / "folder.ncm").mkdir()
+    (s.folder / "folder.ncm" / "x.ncm").mkdir()
+    return s.folder / "folder.ncm"
+
+
 def link(s: Scene) -> Path:
     path = s.put(b"", "a.ncm")
     path.unlink()
@@ -315,6 +332,7 @@ ATTACKS: Mapping[str, Attack] = {
     # The order of releases.
     "replay of an older release": (Code.ROLLBACK, lambda s: s.put(s.good(3))),
     "replay of the previous release": (Code.ROLLBACK, lambda s: s.put(s.good(4))),
+    "replay on a new appliance, below the least number": (Code.ROLLBACK, below_the_least),
     "the active release again": (Code.ALREADY_ACTIVE, lambda s: s.put(s.good(5))),
     "other content under an installed number": (
         Code.SAME_NUMBER, lambda s: s.put(s.good(5, files=content(99))),
@@ -416,6 +434,9 @@ ATTACKS: Mapping[str, Attack] = {
     "a manifest without files": (
         Code.BAD_MANIFEST, lambda s: s.put(resigned(s, lambda t: t.targets.clear())),
     ),
+    "a manifest that delegates": (
+        Code.BAD_MANIFEST, lambda s: s.put(resigned(s, delegating)),
+    ),
     "an unknown kind": (Code.FORMAT, lambda s: s.put(resigned(s, about(kind="firmware")))),
     "a later format": (Code.FORMAT, lambda s: s.put(resigned(s, about(format=2)))),
     # The container.
@@ -439,6 +460,7 @@ ATTACKS: Mapping[str, Attack] = {
     ),
     # The stick.
     "a symbolic link": (Code.NOT_A_FILE, link),
+    "a folder in the place of the file": (Code.NOT_A_FILE, folder),
     "a pipe": (Code.NOT_A_FILE, fifo),
     "a socket": (Code.NOT_A_FILE, unix_socket),
     "a device node": (Code.NOT_A_FILE, lambda s: Path("/dev/zero")),
