@@ -3,7 +3,8 @@
     python bench/update_time.py [--runs N] [--dir DIR]
 
 Warm: inside one process. Cold: `ncm-edge update apply` as the importer runs it, interpreter start
-included; on a busy machine its processor time says more. The bundle is a small one padded with noise to 5 MB; the self-test is the real child.
+included; on a busy machine its processor time says more. The bundle is small, padded with noise
+to 5 MB; the self-test is the real child.
 """
 
 from __future__ import annotations
