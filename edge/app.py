@@ -3,7 +3,8 @@
 Appliance ─┬─ line ── drivers ── poll ── ring ── features ── engine ── core ── block W
            ├─ line ── ...
            ├─ history: one worker thread
-         ├─ status file, once a second
+           ├─ updates: the verified slot, a trial for a new one
+           ├─ status file, once a second
            └─ service manager: ready, watchdog, status text
 """
 
@@ -29,6 +30,7 @@ from edge.runtime.ringfile import open_ring
 from edge.runtime.status import StatusFile
 from edge.runtime.store.recorder import Recorder
 from edge.runtime.store.store import DAY_S, Store
+from edge.runtime.takeup import TakeUp
 
 log = logging.getLogger("ncm-edge")
 
@@ -60,6 +62,7 @@ class App:
             history.directory, clock, max_bytes=history.max_mb * 10**6,
             max_age_s=history.max_age_days * DAY_S,
         )  # fmt: skip
+        self._updates = TakeUp(appliance, clock, self._setup)
         self.lines = [self._line(line) for line in appliance.lines]
 
     async def run(self) -> None:
@@ -69,8 +72,9 @@ class App:
                 for line in self.lines:
                     tasks.create_task(line.run(), name=f"line {line.line.name}")
                 tasks.create_task(self.store.run(self._about()), name="history")
-                tasks.create_task(self._take_up(), name="take up")
+                tasks.create_task(self._fill_history(), name="history from rings")
                 tasks.create_task(self._attend(), name="attend")
+                tasks.create_task(self._updates.run(self.lines), name="updates")
         finally:
             self._notifier.stopping()
             for line in self.lines:
@@ -88,7 +92,7 @@ class App:
             "models": {line.line.name: line.recorder.model for line in self.lines},
         }
 
-    async def _take_up(self) -> None:
+    async def _fill_history(self) -> None:
         """Once the history is open: give it what only the rings kept."""
         await self.store.opened.wait()
         for line in self.lines:
@@ -129,7 +133,8 @@ class App:
     def _line(self, line: Line) -> LineRunner:
         tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
         directory = self.appliance.state_dir / line.name
-        bundle = load_bundle(line.model.bundle, tags, line.row_s)
+        chosen = self._updates.choose(line)
+        bundle = load_bundle(chosen.bundle, tags, line.row_s)
         engine, refused = self._engine(line, bundle)
         if refused is not None:
             log.error("line %s: %s: %s", line.name, *refused)
@@ -138,7 +143,7 @@ class App:
             logging.INFO if ring.opened in ("new", "resumed") else logging.ERROR,
             "line %s: %s", line.name, ring.message,
         )  # fmt: skip
-        return LineRunner(
+        runner = LineRunner(
             line,
             LineCore(self._setup(line, None if engine is None else engine.bundle)),
             build_all(line, self._clock),
@@ -152,6 +157,10 @@ class App:
                 config_sha256=self.appliance.config_sha256,
             ),
         )  # fmt: skip
+        if chosen.fault:
+            log.error("line %s: runs %s: %s", line.name, chosen.release, chosen.fault)
+            runner.stand(Condition.UPDATE_FAILED, chosen.fault)
+        return runner
 
     def _engine(
         self, line: Line, bundle: LoadedBundle | BundleRefused

@@ -17,13 +17,17 @@ from export.cli import (
     data,
     evaluate,
     explain,
+    keys,
     label,
     quantize,
+    sign,
     simulate,
     train,
 )
 
-COMMANDS = (simulate, label, data, train, adapt, evaluate, explain, benchmark, quantize, bundle)
+COMMANDS = (
+    simulate, label, data, train, adapt, evaluate, explain, benchmark, quantize, bundle, keys, sign,
+)  # fmt: skip
 """In the order of the work."""
 
 EPILOG = """examples:
@@ -31,6 +35,9 @@ EPILOG = """examples:
   ncm-export train --data build/twin --out build/ncm       # our recipe, about 3 min
   ncm-export evaluate build/ncm --data build/twin
   ncm-export bundle build/ncm --data build/twin --out firmware_config/models/ncm-1
+  ncm-export keys init keys                                # once, see docs/updates.md
+  ncm-export sign firmware_config/models/ncm-1 --key keys/private/release-1.pem \\
+      --line ncm-1 --out ncm-1.ncm
   ncm-export train --data build/twin --recipe paper --out build/paper   # published baseline
   ncm-export train --recording export/plants/skab.toml --out build/skab # a real recording
 """

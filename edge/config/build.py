@@ -67,6 +67,7 @@ def appliance(
         history=_history(values.get("history", {}), state, moved=state_dir is not None),
         lines=tuple(_line(directory, parts) for parts in lines),
         config_sha256=sha256,
+        trust_root=directory / "trust" / "root.json",
     )
 
 

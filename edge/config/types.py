@@ -256,3 +256,5 @@ class Appliance:
     config_sha256: str
     """SHA-256 over every configuration file read, sorted by path."""
     history: HistorySettings = HistorySettings()
+    trust_root: Path = Path("/etc/ncm-edge/trust/root.json")
+    """The provisioned root of trust of updates; where there is none, none are accepted."""

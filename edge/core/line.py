@@ -102,6 +102,8 @@ class Surroundings:
     """Conditions the shell sees, with their detail."""
     buffer_fill: float
     model_loaded: bool
+    update_staged: bool = False
+    """A new model runs in shadow."""
     context: Context = field(default_factory=dict)
     """Set-points as read with the newest row."""
 
@@ -178,6 +180,16 @@ class LineCore:
         if self.batch.started:
             self.finding = self._no_finding(self.finding.finished_s)
         return self.batch
+
+    def sit_beside(self, batch: Batch) -> None:
+        """Follow the batch of another core, as a model in shadow does."""
+        self.batch = batch
+        if batch.started:
+            self.finding = self._no_finding(self.finding.finished_s)
+
+    def take_over(self, other: LineCore) -> None:
+        """Go on with the model and the verdict of `other`, which has seen the same steps."""
+        self.setup, self.finding = other.setup, other.finding
 
     def conclude(self, result: StepResult | NoScore, t_s: float, now_s: float) -> None:
         """A model step is finished; `t_s` is its end, epoch seconds, `now_s` monotonic."""
@@ -402,6 +414,8 @@ class LineCore:
             ),
             (Status.MODEL_LOADED, around.model_loaded),
             (Status.CPU_FALLBACK, Condition.CPU_FALLBACK in raised),
+            (Status.UPDATE_STAGED, around.update_staged),
+            (Status.UPDATE_FAILED, Condition.UPDATE_FAILED in raised),
             (Status.DRIFT, Condition.DRIFT in raised),
             (Status.SIMULATION, bool(self.setup.simulation)),
             (

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge.core import graph
 from edge.core.card import CardError, ModelCard, from_dict, mismatches
 from edge.core.drift import DriftReference
 from edge.core.tags import FloatArray
@@ -131,6 +132,13 @@ def _load(
             )
         if name in REQUIRED:
             contents[name] = data
+    try:
+        # Before the runtime sees it: a model is data.
+        graph.check(contents[MODEL])
+    except graph.GraphError as error:
+        raise _Refuse(
+            RefusalKind.CORRUPT, f"{directory / MODEL}: cannot load the graph: {error}"
+        ) from None
     wrong = [] if tags is None else mismatches(card, tags, card.row_s if row_s is None else row_s)
     if wrong:
         more = f" (and {len(wrong) - 8} more)" if len(wrong) > 8 else ""

@@ -14,13 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from edge.config.types import Line
 from edge.core import outputs
-from edge.core.batch import Batch, BatchState
+from edge.core.batch import BatchState
 from edge.core.conditions import Condition
 from edge.core.features import step_features
 from edge.core.line import LineCore, StepResult, Surroundings
@@ -28,16 +27,18 @@ from edge.core.outputs import BlockError, PlcState
 from edge.core.registers import Ne107
 from edge.core.ring import missed_slots
 from edge.core.tags import Reason, Row
-from edge.core.verdict import NoScore, StepScore
+from edge.core.verdict import NoScore
 from edge.drivers.base import Driver
 from edge.runtime.checkpoint import Checkpoint, ColdStart, load_checkpoint, save_checkpoint
 from edge.runtime.clock import Clock
-from edge.runtime.history import Steps, steps_between
-from edge.runtime.infer import Engine, InferenceFailed, State, StepOutputs
+from edge.runtime.history import Steps
+from edge.runtime.infer import Engine, InferenceFailed
 from edge.runtime.poll import Context, Poller
 from edge.runtime.publish import Published, Publisher
 from edge.runtime.ringfile import RingBusy, RingFile, open_empty
 from edge.runtime.store.recorder import Recorder
+from edge.runtime.track import Step, Track
+from edge.runtime.trial import Outcome, Report, Trial
 
 log = logging.getLogger("ncm-edge")
 
@@ -47,27 +48,6 @@ CHECKPOINT = "model.state.npz"
 CLOCK_STEP_S = 2.0
 """A wall clock that leaves the loop's by more than this within one row has stepped."""
 CLOCK_SHOWN_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """A model step that waits for its inference."""
-
-    last_seq: int
-    t_s: float
-    steps: Steps
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class _StateAt:
-    """Where the model state stands."""
-
-    batch_id: int
-    next_step: int
-    """Model step of the batch that the state has not seen yet."""
-    seq: int
-    """Newest ring row that is in the state."""
 
 
 class LineRunner:
@@ -86,7 +66,7 @@ class LineRunner:
         recorder: Recorder,
     ) -> None:
         """`directory` holds the state of this line: ring file and checkpoint."""
-        self.line, self.core, self.ring, self.engine = line, core, ring, engine
+        self.line, self.core, self.ring = line, core, ring
         self.drivers = drivers
         self.poller = Poller(line, drivers, clock)
         w, r = line.outputs.block_w, line.outputs.block_r
@@ -100,11 +80,14 @@ class LineRunner:
         """SEQ_HEAD of the last block that was read back equal."""
         self.recorder = recorder
         self._refused = refused
+        self.standing: dict[Condition, str] = {}
+        """Conditions that last until they are settled."""
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
-        self._steps: asyncio.Queue[_Step] = asyncio.Queue()
-        self._state: State | None = None
-        self._state_at: _StateAt | None = None
+        self._steps: asyncio.Queue[Step] = asyncio.Queue()
+        self.track = None if engine is None else self.track_of(engine)
+        self._trial: Trial | None = None
+        self._on_report: Callable[[Report], None] = _unheard
         self._decision = outputs.Decision()
         self._fresh = asyncio.Event()
         self._publish_fault: tuple[Condition, str] | None = None
@@ -137,6 +120,32 @@ class LineRunner:
         """Why there is no model; "" when there is one."""
         return "" if self._refused is None else self._refused[1]
 
+    def stand(self, condition: Condition, detail: str) -> bool:
+        """Show a condition from now on, until it is settled; False if it was shown already."""
+        new = self.standing.get(condition) != detail
+        self.standing[condition] = detail
+        return new
+
+    def settle(self, condition: Condition) -> None:
+        """A condition that stood is over."""
+        self.standing.pop(condition, None)
+
+    @property
+    def engine(self) -> Engine | None:
+        """Of the live model; None without one."""
+        return None if self.track is None else self.track.engine
+
+    def track_of(self, engine: Engine) -> Track:
+        """A model on this line, its state still to be found."""
+        return Track(
+            engine, self.line.name, self.core.setup.step_rows,
+            has_batches=self.core.setup.has_batches,
+        )  # fmt: skip
+
+    def try_out(self, trial: Trial | None, on_report: Callable[[Report], None]) -> None:
+        """Run a new model in shadow from the next model step on; another trial is given up."""
+        self._trial, self._on_report = trial, on_report
+
     # Start.
 
     def _resume(self) -> None:
@@ -152,9 +161,9 @@ class LineRunner:
                     "line %s: the wall clock is %.0f s behind the newest row; rows go on without "
                     "a gap", self.line.name, newest_s - now_s,
                 )  # fmt: skip
-        if self.engine is None:
+        if self.track is None:
             return
-        found = load_checkpoint(self._checkpoint_path, self.engine.bundle)
+        found = load_checkpoint(self._checkpoint_path, self.track.engine.bundle)
         if isinstance(found, ColdStart):
             log.info("line %s: model starts cold: %s", self.line.name, found.reason)
             return
@@ -163,11 +172,7 @@ class LineRunner:
         if not 0 <= age_s < horizon_s:
             log.info("line %s: model starts cold: checkpoint is %.0f s old", self.line.name, age_s)
             return
-        self._state = found.state
-        self._state_at = _StateAt(
-            int(found.extra.get("batch_id", 0)), found.batch_step, int(found.extra.get("seq", 0))
-        )
-        self.core.resume(found.extra, ring.seq - self._state_at.seq)
+        self.core.resume(found.extra, ring.seq - self.track.resume(found))
         log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
 
     # Acquisition: one row, one decision.
@@ -187,7 +192,7 @@ class LineRunner:
         values, quality = self.ring.ring.last(rows)
         features, valid = step_features(values, quality)
         self._steps.put_nowait(
-            _Step(
+            Step(
                 last_seq=self.ring.ring.seq,
                 t_s=row.t_s + self.line.row_s,
                 steps=Steps(features[None], valid[None]),
@@ -205,6 +210,7 @@ class LineRunner:
                 seen=self._seen(loop.time()),
                 buffer_fill=self.ring.ring.fill,
                 model_loaded=self.engine is not None,
+                update_staged=self._trial is not None,
                 context=self.context,
             )
         )
@@ -225,7 +231,7 @@ class LineRunner:
 
     def _seen(self, now_s: float) -> dict[Condition, str]:
         """What the shell itself sees, as rows of the conditions table."""
-        seen = self.recorder.seen(now_s)
+        seen = self.standing | self.recorder.seen(now_s)
         down = [d.name for d in self.drivers.values() if not d.counters.connected]
         if down:
             seen[Condition.LINK_DOWN] = ", ".join(down)
@@ -270,73 +276,56 @@ class LineRunner:
             self.recorder.concluded(step.t_s, step.batch, result, self.core)
             if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
                 await self._checkpoint(step.t_s)
+            if self._trial is not None:
+                await self._compare(self._trial, step, result)
             if self.ring.opened == "memory":
                 await self._leave_memory()
 
-    async def _conclude(self, step: _Step) -> StepResult | NoScore:
-        if self.engine is None:
+    async def _conclude(self, step: Step) -> StepResult | NoScore:
+        if self.track is None:
             return NoScore.NO_MODEL
-        batch = step.batch
-        if batch.state is not BatchState.RUNNING:
-            # Time that stands still for the batch must not be replayed into its state.
-            if self._state_at is not None:
-                self._state_at = replace(self._state_at, seq=step.last_seq)
-            return NoScore.NO_BATCH
-        loop = asyncio.get_running_loop()
-        started_s = loop.time()
         try:
-            state = await self._caught_up(self.engine, step)
-            found, state = await asyncio.to_thread(
-                self.engine.run_blocks, state, step.steps.features, step.steps.valid, batch.step
-            )
+            result = await self.track.conclude(step, self.ring.ring)
         except InferenceFailed as error:
             if not self._infer_fault:
                 log.error("line %s: inference failed: %s", self.line.name, error)
             self._infer_fault = str(error)
             return NoScore.INFERENCE_FAILED
-        self._infer_fault = ""
-        self._state = state
-        self._state_at = _StateAt(batch.batch_id, batch.step + 1, step.last_seq)
-        return _result(found, step.steps, (loop.time() - started_s) * 1000.0)
+        if step.batch.state is BatchState.RUNNING:
+            self._infer_fault = ""
+        return result
 
-    async def _caught_up(self, engine: Engine, step: _Step) -> State:
-        """The model state just before `step`: the one at hand, or one replayed from the ring.
-
-        A state that is behind (a restart) is moved on with the rows the ring kept; one of another
-        batch, or none, is built anew from the rows of this batch.
-        """
-        ring, rows, at = self.ring.ring, self.core.setup.step_rows, self._state_at
-        batch, last = step.batch, step.last_seq - self.core.setup.step_rows
-        batches = self.core.setup.has_batches
-        state, first_seq = engine.initial_state(), last - batch.step * rows if batches else 0
-        if self._state is not None and at is not None and at.seq <= last:
-            earlier = at.next_step <= batch.step or not batches
-            if at.batch_id == batch.batch_id and earlier:
-                state, first_seq = self._state, at.seq
-        steps = steps_between(ring, max(first_seq, ring.seq - ring.count), last, rows)
-        count = len(steps.features)
-        if not count:
-            return state
-        log.info("line %s: replaying %d model steps from the ring", self.line.name, count)
-        # A replay that fails fails the step: a state without its history must not give a verdict.
-        _, state = await asyncio.to_thread(
-            engine.run_blocks, state, steps.features, steps.valid, max(batch.step - count, 0)
-        )
-        return state
+    async def _compare(self, trial: Trial, step: Step, result: StepResult | NoScore) -> None:
+        """The same step by the model in shadow; at the end of its trial it takes over, or not."""
+        now_s = asyncio.get_running_loop().time()
+        outcome = await trial.step(step, self.ring.ring, self.core, result, now_s)
+        if outcome is Outcome.GOING_ON or trial is not self._trial:
+            return
+        self._trial = None
+        if outcome is Outcome.PASSED:
+            # Between two model steps: the next one is the new model's, in the same batch.
+            self.track, self._refused, self._infer_fault = trial.track, None, ""
+            self.core.take_over(trial.core)
+        log.log(
+            logging.INFO if outcome is Outcome.PASSED else logging.ERROR,
+            "line %s: trial of %s %s: %s", self.line.name, trial.release, outcome.value, trial.text,
+        )  # fmt: skip
+        self._on_report(Report(trial.release, outcome, trial.text))
 
     async def _checkpoint(self, t_s: float) -> None:
         """Keep the model state and what was concluded from it, for a restart; `t_s` is its end."""
-        at = self._state_at
-        if self.engine is None or self._state is None or at is None:
+        track = self.track
+        if track is None or track.state is None or track.at is None:
             return
+        at = track.at
         checkpoint = Checkpoint(
-            state=self._state,
+            state=track.state,
             batch_step=at.next_step,
             t_s=t_s,
             extra={"batch_id": at.batch_id, "seq": at.seq, **self.core.memory()},
         )
         fault = await asyncio.to_thread(
-            save_checkpoint, self._checkpoint_path, self.engine.bundle, checkpoint
+            save_checkpoint, self._checkpoint_path, track.engine.bundle, checkpoint
         )
         self.note_storage(fault)
 
@@ -390,19 +379,5 @@ class LineRunner:
             log.warning("line %s: %s", self.line.name, error)
 
 
-def _result(found: StepOutputs, steps: Steps, infer_ms: float) -> StepResult:
-    """The newest step of a run over one line."""
-    severity = found.severity[0, -1]
-    return StepResult(
-        score=StepScore(
-            logit=float(found.logit[0, -1]),
-            severity=(float(severity[0]), float(severity[1]), float(severity[2])),
-            valid_fraction=float(steps.valid[-1].mean()),
-        ),
-        cam=found.cam[0, -1],
-        deviation=found.deviation[0, -1],
-        pooled=found.pooled[0, -1],
-        kinds=found.kinds[0, -1],
-        valid=steps.valid[-1],
-        infer_ms=infer_ms,
-    )
+def _unheard(report: Report) -> None:
+    """Nobody asked."""

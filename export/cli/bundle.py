@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.cli.common import Commands, add_data, command, load_data
+from export.cli.sign import add_terms, sign
 
 
 def add(sub: Commands) -> None:
@@ -18,6 +19,8 @@ def add(sub: Commands) -> None:
         run,
         "pack a trained folder into a bundle",
         "ncm-export bundle build/ncm --data build/twin --out firmware_config/models/ncm-1",
+        "ncm-export bundle build/ncm --out build/bundle --serial 7 --sign release-1.pem "
+        "--keys keys --line ncm-1     # and build/bundle.ncm for the stick",
     )
     p.add_argument("trained", type=Path)
     add_data(p, required=False)
@@ -26,6 +29,11 @@ def add(sub: Commands) -> None:
     p.add_argument("--serial", type=int, default=1, help="monotone model number, 1..65535")
     p.add_argument("--name")
     p.add_argument("--domain", help="whose reference goes in; default: the recipe's target")
+    p.add_argument(
+        "--sign", type=Path, action="append", metavar="FILE",
+        help="release key: also write OUT.ncm, signed for the stick",
+    )  # fmt: skip
+    add_terms(p)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,3 +58,5 @@ def run(args: argparse.Namespace) -> None:
     )
     size = sum(file.stat().st_size for file in args.out.iterdir() if file.is_file())
     print(f"{args.out}: bundle '{card.name}', {size / 1e6:.2f} MB, {card.notice}")
+    if args.sign:
+        sign(args, args.out, args.out.with_name(args.out.name + ".ncm"), args.sign)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
 COMMANDS = (
     "run", "demo", "check", "tags", "replay", "twin", "status", "certificate", "history", "archive",
-    "report", "hmi",
+    "report", "hmi", "update", "audit",
 )  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 

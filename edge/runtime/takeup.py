@@ -1,0 +1,217 @@
+"""From the slot to the line: a newly activated release gets its trial in the running daemon.
+
+Every few seconds the record of each line is read, because an importer or a technician may have
+activated something. A newer release runs in shadow first; going back is taken up at once. A trial
+that fails goes back by itself. A daemon that starts runs the last proven release, so that a model
+that brings the process down cannot do it for ever. Once a day every byte of the slots that run is
+verified.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from edge import __version__
+from edge.config.types import Appliance, Line
+from edge.core.conditions import Condition
+from edge.core.line import LineSetup
+from edge.runtime.bundle import BundleRefused, LoadedBundle, load_bundle
+from edge.runtime.clock import Clock
+from edge.runtime.infer import Engine, EngineRefused
+from edge.runtime.line import LineRunner
+from edge.runtime.trial import SHADOW_STEPS, Outcome, Report, Trial
+from edge.update.audit import Audit, news
+from edge.update.install import Installer
+from edge.update.manifest import Site
+from edge.update.refusals import Code, Refused
+from edge.update.selftest import ChildTest
+from edge.update.source import DAY_S, Source, activated, of_slot, recheck, source
+from edge.update.store import Store
+
+log = logging.getLogger("ncm-edge")
+
+LOOK_S = 10.0
+MAX_STARTS = 3
+"""Starts of the daemon with an unproven release: a restart and a power cut are no fault of it."""
+
+
+class TakeUp:
+    """Follows the records of all lines; one task."""
+
+    def __init__(
+        self, appliance: Appliance, clock: Clock, setup: Callable[[Line, LoadedBundle], LineSetup]
+    ) -> None:
+        """`setup`: what a line's decisions rest on with that model."""
+        self._appliance, self._clock, self._setup = appliance, clock, setup
+        self._running: dict[str, Source] = {}
+        self._tried: dict[str, str | None] = {}
+        """Slot of the last look: what was looked at once is not tried again and again."""
+        self._reports: list[tuple[LineRunner, Source, Report]] = []
+        self._heard = news(self._audit().folder, None)[1]
+        """Number of the newest line of the audit that has been looked at."""
+        self._shown: dict[str, str] = {}
+        """Line -> what stood there before a refusal was shown."""
+
+    def choose(self, line: Line) -> Source:
+        """The bundle a line starts with."""
+        at = self._place(line)
+        gone_back = self._begin(line)
+        chosen = source(*at, line.model.bundle)
+        if gone_back:
+            chosen = replace(chosen, fault="; ".join(filter(None, (gone_back, chosen.fault))))
+        self._running[line.name], self._tried[line.name] = chosen, chosen.slot
+        return chosen
+
+    def _begin(self, line: Line) -> str:
+        """Count the start of an unproven release; too many, and it is gone back from."""
+        installer = self._installer(line)
+        if not installer.store.line.is_dir():
+            return ""
+        try:
+            starts = installer.begin()
+            if starts <= MAX_STARTS:
+                return ""
+            installer.rollback()
+        except Refused as refused:
+            log.error("line %s: %s", line.name, refused)
+            return ""
+        return f"the daemon ended {MAX_STARTS} times while the new release was in shadow"
+
+    async def run(self, lines: Sequence[LineRunner]) -> None:
+        """Look after the lines until cancelled."""
+        loop = asyncio.get_running_loop()
+        checked_s = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self._hear(lines)
+            for runner in lines:
+                await self._look(runner)
+            while self._reports:
+                await self._settle(*self._reports.pop(0))
+            if loop.time() - checked_s >= DAY_S:
+                checked_s = loop.time()
+                for runner in lines:
+                    await self._recheck(runner)
+
+    async def _hear(self, lines: Sequence[LineRunner]) -> None:
+        """Show for one look what an importer or a technician was refused; it latches."""
+        for runner in lines:
+            if runner.line.name in self._shown:
+                before = self._shown.pop(runner.line.name)
+                runner.settle(Condition.UPDATE_FAILED)
+                if before:
+                    runner.stand(Condition.UPDATE_FAILED, before)
+        entries, self._heard = await asyncio.to_thread(news, self._audit().folder, self._heard)
+        for entry in entries:
+            code = entry.get("code")
+            if entry["event"] != "apply" or code in (None, int(Code.ALREADY_ACTIVE)):
+                continue
+            for runner in lines:
+                if runner.line.name == entry.get("line"):
+                    before = runner.standing.get(Condition.UPDATE_FAILED, "")
+                    self._shown.setdefault(runner.line.name, before)
+                    self._fail(runner, f"{entry['verdict']} {code}: {entry.get('detail', '')}")
+
+    async def _look(self, runner: LineRunner) -> None:
+        line = runner.line
+        at = self._place(line)
+        try:
+            active = await asyncio.to_thread(activated, *at)
+        except Refused as refused:
+            self._fail(runner, str(refused))
+            return
+        if active == self._tried[line.name]:
+            return
+        self._tried[line.name] = active
+        running = self._running[line.name]
+        if active == running.slot:
+            runner.try_out(None, lambda _: None)  # gone back before its trial was over
+            return
+        chosen = await asyncio.to_thread(of_slot, *at, active, line.model.bundle)
+        if chosen.fault:
+            self._fail(runner, chosen.fault)
+            return
+        made = await asyncio.to_thread(self._engine, line, chosen)
+        if isinstance(made, str):
+            await self._settle(runner, chosen, Report(chosen.release, Outcome.FAILED, made))
+            return
+        setup = self._setup(line, made.bundle)
+        if setup.step_rows != runner.core.setup.step_rows:
+            self._fail(runner, f"{chosen.release}: other rows per model step; restart the daemon")
+            return
+        back = chosen.place is None or (
+            running.place is not None and chosen.place < running.place
+        )
+        steps = 0 if back or runner.engine is None else SHADOW_STEPS
+        trial = Trial(chosen.release, runner.track_of(made), setup, steps)
+        log.info("line %s: %s in shadow for %d model steps", line.name, chosen.release, steps)
+        runner.try_out(
+            trial, lambda report: self._reports.append((runner, chosen, report))
+        )
+
+    def _engine(self, line: Line, chosen: Source) -> Engine | str:
+        tags = [(row.tag.name, row.tag.unit) for row in line.tags]
+        bundle = load_bundle(chosen.bundle, tags, line.row_s)
+        if isinstance(bundle, BundleRefused):
+            return bundle.reason
+        try:
+            return Engine(bundle, self._appliance.provider)
+        except EngineRefused as error:
+            return str(error)
+
+    async def _settle(self, runner: LineRunner, chosen: Source, report: Report) -> None:
+        """Write down how a trial ended; a failed one is gone back from on the disk as well."""
+        line = runner.line
+        audit = self._audit()
+        facts: Mapping[str, object] = {"line": line.name, "active": chosen.slot or "configured"}
+        await asyncio.to_thread(
+            audit.append, "trial", report.outcome.value, **facts, detail=report.text
+        )
+        if report.outcome is Outcome.PASSED:
+            self._running[line.name] = chosen
+            runner.settle(Condition.UPDATE_FAILED)
+            try:
+                await asyncio.to_thread(self._installer(line).prove, chosen.slot)
+            except Refused as refused:
+                log.error("line %s: %s", line.name, refused)
+            return
+        self._fail(runner, f"trial of {report.release} failed: {report.text}")
+        installer = self._installer(line)
+        try:
+            await asyncio.to_thread(installer.rollback)
+            self._tried[line.name] = await asyncio.to_thread(activated, *self._place(line))
+        except Refused as refused:
+            log.error("line %s: %s", line.name, refused)
+
+    async def _recheck(self, runner: LineRunner) -> None:
+        name = runner.line.name
+        slot = self._running[name].slot
+        seen = await asyncio.to_thread(recheck, *self._place(runner.line), slot, self._audit())
+        for condition, detail in seen.items():
+            runner.stand(condition, detail)
+
+    def _fail(self, runner: LineRunner, text: str) -> None:
+        if runner.stand(Condition.UPDATE_FAILED, text):
+            log.error("line %s: %s", runner.line.name, text)
+
+    def _installer(self, line: Line) -> Installer:
+        tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+        return Installer(
+            Store(*self._place(line)),
+            Site(line=line.name, tags=tags, row_s=line.row_s, app_version=__version__),
+            ChildTest(tags=tags, row_s=line.row_s, provider=self._appliance.provider),
+            self._audit(),
+        )
+
+    def _place(self, line: Line) -> tuple[Path, str, Path]:
+        return self._appliance.state_dir, line.name, self._appliance.trust_root
+
+    def _audit(self) -> Audit:
+        # Asked here: a thread has no loop, and the clock may be the loop's.
+        now_s = self._clock.wall_s()
+        return Audit(self._appliance.state_dir / "update" / "audit", partial(float, now_s))

@@ -1,0 +1,87 @@
+"""A newly installed model beside the live one: the same steps, its verdicts logged, nothing shown.
+
+It begins with the whole batch replayed from the ring, so that at the switch, between two model
+steps, its state and its verdict are those it would have had from the start: no minute and no batch
+is lost. It is judged relative to the live model: a step it cannot conclude although the live model
+can ends the trial, and the live model stays. That the two disagree is no reason either way; people
+read it in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import Enum
+
+from edge.core.line import LineCore, LineSetup, StepResult
+from edge.core.ring import Ring
+from edge.core.verdict import NoScore
+from edge.runtime.infer import InferenceFailed
+from edge.runtime.track import Step, Track
+
+log = logging.getLogger("ncm-edge")
+
+SHADOW_STEPS = 30
+"""Model steps (minutes) a new release runs in shadow; going back to an older one needs none."""
+
+
+class Outcome(Enum):
+    """How a trial stands after a step."""
+
+    GOING_ON = "going on"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of a trial."""
+
+    release: str
+    outcome: Outcome
+    text: str
+
+
+class Trial:
+    """One candidate; `step` after each step of the live model."""
+
+    def __init__(self, release: str, track: Track, setup: LineSetup, steps: int) -> None:
+        """`steps`: how many it has to conclude beside the live model before it takes over."""
+        self.release, self.track, self.core = release, track, LineCore(setup)
+        self.text = ""
+        self._steps, self._done, self._differ = steps, 0, 0
+        self._widest = 0.0
+
+    async def step(
+        self, step: Step, ring: Ring, live: LineCore, result: StepResult | NoScore, now_s: float
+    ) -> Outcome:
+        """Conclude the step that the live model has just concluded with `result`."""
+        self.core.sit_beside(step.batch)
+        try:
+            mine = await self.track.conclude(step, ring)
+        except InferenceFailed as error:
+            self.text = f"step {self._done + 1}: {error}"
+            return Outcome.GOING_ON if result is NoScore.INFERENCE_FAILED else Outcome.FAILED
+        self.core.conclude(mine, step.t_s, now_s)
+        verdict, other = self.core.finding.verdict, live.finding.verdict
+        if isinstance(result, StepResult) and other.valid and not verdict.valid:
+            self.text = f"step {self._done + 1}: no verdict: {verdict.why}; the live model has one"
+            return Outcome.FAILED
+        self._done += 1
+        if verdict.probability is not None and other.probability is not None:
+            self._widest = max(self._widest, abs(verdict.probability - other.probability))
+        self._differ += verdict.severity != other.severity
+        log.info(
+            "trial of %s, step %d of %d: live %s severity %d, candidate %s severity %d",
+            self.release, self._done, self._steps, _percent(other.probability), other.severity,
+            _percent(verdict.probability), verdict.severity,
+        )  # fmt: skip
+        self.text = (
+            f"{self._done} steps, {self._differ} with another severity, probabilities up to "
+            f"{self._widest:.1%} apart"
+        )
+        return Outcome.PASSED if self._done >= self._steps else Outcome.GOING_ON
+
+
+def _percent(probability: float | None) -> str:
+    return "-" if probability is None else f"{probability:.1%}"

@@ -1,0 +1,250 @@
+"""The daemon and its slots: what was installed runs, what was tampered with does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edge.runtime.takeup
+from edge.config.types import Appliance
+from edge.core.conditions import Condition
+from edge.core.registers import Alarm, Ne107, Status
+from edge.update import audit
+from edge.update.audit import Audit
+from edge.update.install import Installer
+from edge.update.manifest import Site, tag_schema
+from edge.update.refusals import Refused
+from edge.update.selftest import ChildTest
+from edge.update.store import Store
+from tests.line import Rig
+from tests.update.site import Supplier
+from tests.update.tiny import tiny_bundle
+
+pytestmark = pytest.mark.system
+Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Plant:
+    """An appliance with a tiny configured model (serial 1), and a supplier of others."""
+
+    def __init__(self, appliance: Appliance, folder: Path) -> None:
+        (line,) = appliance.lines
+        self.folder = folder
+        self.tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+        self.row_s = line.row_s
+        self.supplier = Supplier(folder / "keys")
+        configured = tiny_bundle(folder / "configured", self.tags, serial=1)
+        model = replace(line.model, bundle=configured)
+        self.appliance = replace(
+            appliance,
+            lines=(replace(line, model=model),),
+            trust_root=self.supplier.folder / "root.json",
+        )
+        self.store = Store(appliance.state_dir, line.name, self.appliance.trust_root)
+        site = Site(line=line.name, tags=self.tags, row_s=line.row_s, app_version="0.1.0")
+        test = ChildTest(tags=self.tags, row_s=line.row_s, provider="cpu")
+        trail = Audit(appliance.state_dir / "update" / "audit", lambda: 0.0)
+        self.installer = Installer(self.store, site, test, trail)
+
+    def install(self, seq: int, *, trap: bool = False) -> None:
+        """Release `seq`, whose model has that serial, by the real way with a real self-test."""
+        bundle = tiny_bundle(self.folder / f"bundle{seq}", self.tags, serial=seq, trap=trap)
+        stick = self.folder / "x.ncm"
+        stick.write_bytes(
+            self.supplier.release(
+                seq,
+                files={path.name: path.read_bytes() for path in bundle.iterdir()},
+                schema=tag_schema(self.tags, self.row_s),
+            )
+        )
+        self.installer.apply(stick)
+
+    def tamper(self, slot: str | None) -> None:
+        assert slot is not None
+        path = self.store.bundle(slot) / "model.onnx"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+
+
+@pytest.fixture
+def plant(appliance: Appliance, tmp_path: Path) -> Plant:
+    return Plant(appliance, tmp_path)
+
+
+def test_what_was_proven_runs_and_what_was_damaged_does_not(
+    plant: Plant, virtual: Virtual
+) -> None:
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+
+            async def serial_after_start() -> int:
+                rig.start_app()
+                await rig.run(10)
+                serial = rig.block().decision.model_serial
+                if rig.app is not None and Condition.UPDATE_FAILED not in rig.raised():
+                    await rig.stop_app()
+                return serial
+
+            assert await serial_after_start() == 1
+            for seq in (2, 3):
+                plant.install(seq)
+                assert await serial_after_start() == seq - 1  # its trial is still to come
+                plant.installer.prove(plant.store.record().active)
+                assert await serial_after_start() == seq
+            plant.installer.rollback()
+            assert await serial_after_start() == 2
+            # The active slot is damaged: the one before runs, and everybody is told.
+            plant.tamper(plant.store.record().active)
+            assert await serial_after_start() == 3
+            await rig.run(2)
+            seen = rig.block().decision
+            assert Status.UPDATE_FAILED in seen.status
+            assert Alarm.UPDATE_FAILED in seen.alarms
+            assert "slot-damaged 76" in rig.text(Condition.UPDATE_FAILED)
+            assert Status.MODEL_LOADED in seen.status
+            assert seen.ne107 is Ne107.CHECK_FUNCTION  # simulation outranks maintenance
+
+    virtual(main())
+
+
+def test_a_release_that_brings_the_daemon_down_is_gone_back_from(
+    plant: Plant, virtual: Virtual
+) -> None:
+    async def main() -> None:
+        plant.install(2)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            for _ in range(3):  # each start ends while the release is in shadow
+                rig.start_app()
+                await rig.run(15)
+                assert Status.UPDATE_STAGED in rig.block().decision.status
+                assert Condition.UPDATE_FAILED not in rig.raised()
+                await rig.stop_app()
+            rig.start_app()
+            await rig.run(15)
+            assert "ended 3 times" in rig.text(Condition.UPDATE_FAILED)
+            assert rig.block().decision.model_serial == 1
+            assert plant.store.record().active is None
+
+    virtual(main())
+
+
+def test_the_daily_look_finds_what_was_changed_meanwhile(
+    plant: Plant, virtual: Virtual, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.runtime.takeup, "DAY_S", 20.0)
+
+    async def main() -> None:
+        plant.install(2)
+        plant.installer.prove(plant.store.record().active)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(45)
+            assert Condition.UPDATE_FAILED not in rig.raised()
+            plant.tamper(plant.store.record().active)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 60)
+            # What runs was loaded and verified before: it goes on.
+            assert rig.block().decision.model_serial == 2
+
+    virtual(main())
+    told = [line["verdict"] for line in audit.lines(plant.store.root / "audit")]
+    assert told[:2] == ["done", "sound"]
+    assert "slot-damaged" in told
+
+
+@pytest.fixture
+def short_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three minutes in shadow instead of thirty."""
+    monkeypatch.setattr(edge.runtime.takeup, "SHADOW_STEPS", 3)
+
+
+@pytest.mark.usefixtures("short_shadow")
+def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_minute(
+    plant: Plant, virtual: Virtual, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "ncm-edge")
+
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            await rig.until(lambda: Status.OUTPUT_VALID in rig.block().decision.status, 200)
+            plant.install(2)
+            seen = []
+            batch = rig.runner.core.batch.batch_id
+
+            def switched() -> bool:
+                seen.append(rig.block())
+                return rig.block().decision.model_serial == 2
+
+            took_s = await rig.until(switched, 400)
+            assert 120 <= took_s <= 300  # three whole steps, and the one under way
+            await rig.run(70)
+            seen.append(rig.block())
+            # The heartbeat and the verdict never stopped; the batch went on.
+            assert all(Status.OUTPUT_VALID in block.decision.status for block in seen)
+            assert rig.runner.core.batch.batch_id == batch
+            assert rig.runner.core.finding.verdict.valid
+            staged = [Status.UPDATE_STAGED in block.decision.status for block in seen]
+            assert any(staged)
+            assert not staged[-1]
+            assert Condition.UPDATE_FAILED not in rig.raised()
+            # Going back needs no shadow.
+            plant.installer.rollback()
+            assert await rig.until(lambda: rig.block().decision.model_serial == 1, 200) <= 80
+
+    virtual(main())
+    told = [(x["event"], x["verdict"]) for x in audit.lines(plant.store.root / "audit")]
+    assert told[:2] == [("apply", "done"), ("trial", "passed")]
+    assert caplog.text.count("trial of release 1.2, step") == 3
+    assert "severity 0, candidate" in caplog.text
+
+
+@pytest.mark.usefixtures("short_shadow")
+def test_a_model_that_fails_in_shadow_is_gone_back_from(plant: Plant, virtual: Virtual) -> None:
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            await rig.until(lambda: Status.OUTPUT_VALID in rig.block().decision.status, 200)
+            plant.install(2, trap=True)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 200)
+            assert rig.block().decision.model_serial == 1
+            assert Status.OUTPUT_VALID in rig.block().decision.status
+            await rig.run(20)
+            assert "NaN" in rig.text(Condition.UPDATE_FAILED)
+            assert plant.store.record().active is None
+
+    virtual(main())
+    told = [(x["event"], x["verdict"]) for x in audit.lines(plant.store.root / "audit")]
+    assert told == [("apply", "done"), ("trial", "failed"), ("rollback", "done")]
+
+
+def test_what_was_refused_is_shown_at_the_panel(plant: Plant, virtual: Virtual) -> None:
+    async def main() -> None:
+        plant.install(5)
+        plant.installer.prove(plant.store.record().active)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            with pytest.raises(Refused):
+                plant.install(4)
+            await rig.until(lambda: Condition.UPDATE_FAILED in rig.raised(), 20)
+            await rig.run(2)
+            assert "rollback 40: release 1.4" in rig.text(Condition.UPDATE_FAILED)
+            # It stays until somebody acknowledges it.
+            await rig.run(30)
+            assert Alarm.UPDATE_FAILED in rig.block().decision.alarms
+            assert rig.block().decision.model_serial == 5
+
+    virtual(main())

@@ -1,0 +1,108 @@
+"""The self-test in its own process: a real bundle passes, whatever is wrong is named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge.runtime.bundle import LoadedBundle, load_bundle
+from edge.update.refusals import Code, Refused
+from edge.update.selftest import ChildTest
+from tests.update.site import TAGS
+from tests.update.tiny import tiny_bundle
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return tiny_bundle(tmp_path / "bundle", TAGS)
+
+
+def child(bundle: Path) -> ChildTest:
+    loaded = load_bundle(bundle)
+    assert isinstance(loaded, LoadedBundle)
+    return ChildTest(tags=loaded.card.tags, row_s=loaded.card.row_s, provider="cpu")
+
+
+def relist(bundle: Path, name: str) -> None:
+    card = json.loads((bundle / "card.json").read_text())
+    card["files"][name] = hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+    (bundle / "card.json").write_text(json.dumps(card))
+
+
+def other_golden(bundle: Path) -> None:
+    with np.load(bundle / "golden.npz") as archive:
+        arrays = dict(archive)
+    arrays["logit"] = arrays["logit"] + 0.5
+    np.savez(bundle / "golden.npz", **arrays)
+    relist(bundle, "golden.npz")
+
+
+def custom_operator(bundle: Path) -> None:
+    import onnx
+
+    model = onnx.load(bundle / "model.onnx")
+    model.graph.node[0].domain = "com.example"
+    (bundle / "model.onnx").write_bytes(model.SerializeToString())
+    relist(bundle, "model.onnx")
+
+
+def damaged(bundle: Path) -> None:
+    data = bytearray((bundle / "reference.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (bundle / "reference.npz").write_bytes(data)
+
+
+WRONG: dict[str, tuple[Code, Callable[[Path], None], str]] = {
+    "golden vectors not reproduced": (Code.SELF_TEST, other_golden, "differs by 0.5"),
+    "a custom operator": (Code.GRAPH, custom_operator, "com.example"),
+    "a damaged file": (Code.MODEL, damaged, "reference.npz"),
+}
+
+
+def test_a_sound_model_says_what_it_ran_on(bundle: Path) -> None:
+    assert child(bundle)(bundle).startswith("cpu, ")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named(name: str, bundle: Path) -> None:
+    code, spoil, text = WRONG[name]
+    test = child(bundle)
+    spoil(bundle)
+    with pytest.raises(Refused, match=text) as refused:
+        test(bundle)
+    assert refused.value.code is code
+
+
+def test_other_units_than_the_lines(bundle: Path) -> None:
+    right = child(bundle)
+    tags = [(name, "K") for name, _ in right.tags]
+    with pytest.raises(Refused) as refused:
+        ChildTest(tags=tags, row_s=right.row_s, provider="cpu")(bundle)
+    assert refused.value.code is Code.MODEL
+
+
+CHILDREN = {
+    "dies": ("import os; os._exit(11)", "ended with 11"),
+    "is killed": ("import os; os.kill(os.getpid(), 9)", "ended with -9"),
+    "says nonsense": ("print('hello')", "ended with 0"),
+    "hangs": ("import signal; signal.pause()", "no answer within 0.5 s"),
+}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_child_that(name: str, tmp_path: Path) -> None:
+    code, text = CHILDREN[name]
+    command = (sys.executable, "-c", code)
+    test = ChildTest(
+        tags=(), row_s=1.0, provider="cpu", command=command,
+        limit_s=0.5 if name == "hangs" else 60.0,
+    )  # fmt: skip
+    with pytest.raises(Refused, match=text) as refused:
+        test(tmp_path)
+    assert refused.value.code is Code.SELF_TEST
