@@ -10,12 +10,24 @@ import os
 import sys
 from collections.abc import Sequence
 
-from export.cli import adapt, benchmark, bundle, data, evaluate, explain, quantize, simulate, train
+from export.cli import (
+    adapt,
+    benchmark,
+    bundle,
+    data,
+    evaluate,
+    explain,
+    quantize,
+    schedule,
+    simulate,
+    train,
+)
 
-COMMANDS = (simulate, data, train, adapt, evaluate, explain, benchmark, quantize, bundle)
+COMMANDS = (schedule, simulate, data, train, adapt, evaluate, explain, benchmark, quantize, bundle)
 """In the order of the work."""
 
 EPILOG = """examples:
+  ncm-export schedule ncm838 --out build/ncm838.csv        # 21 steps of a target composition
   ncm-export simulate --out build/twin                     # simulated batches, about 2 min
   ncm-export train --data build/twin --out build/ncm       # our recipe, about 3 min
   ncm-export evaluate build/ncm --data build/twin
