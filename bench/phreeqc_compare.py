@@ -1,6 +1,6 @@
 """Our speciation beside PHREEQC (USGS) over the grid of process note section 1.2, 48 °C.
 
-    python bench/phreeqc_compare.py            # needs phreeqpython: pip install 'ncm-edge[benchmark]'
+    python bench/phreeqc_compare.py      # needs phreeqpython: the extra `benchmark`
 
 Both are given the same excess base, ammonia and solids, and asked for pH and dissolved nickel.
 
