@@ -1,11 +1,14 @@
 """Closed loop of the NaOH trim on the digital twin: 16 disturbances, 9 controllers. Simulated.
 
-    python bench/trim_bench.py [--seeds 4] [--nominal 100] [--leaks 12] [--quick]
+    python -m bench.trim_bench [--seeds 4] [--nominal 100] [--leaks 12] [--as-built]
 
 Release gate of process note section 4, evaluated at the end; exit code 1 when it is missed. *worst*
-leaves out trip, heel and set-point cases, in which any controller misses reagent or time. Every
-plant has the ordinary spread of the twin (meters 0.4 %, solutions 0.3-0.4 %, probes 0.025 pH,
-throughput 1 %), which the figures of the process note did not have.
+leaves out trip, heel and set-point cases, in which any controller misses reagent or time.
+
+Every plant has the ordinary spread of the twin (meters 0.4 %, solutions 0.3-0.4 %, probes 0.025 pH,
+throughput 1 %), which the figures of the process note did not have; --as-built leaves it out.
+The operator acknowledges an NaOH demand anomaly after 15 min (trim_lanes.ACKNOWLEDGE_MIN): without
+it the suggestion stays withheld by design, and a leaking lane leaves the band.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ DISTURBANCES = (
     Disturbance("metal meter -1.5 %", _METAL_METER),
     Disturbance("NH4OH +20 %", _at("rate", 3, 0.20, 200.0)),
     Disturbance("+3 K for 2 h", _warm),
-    Disturbance("NaOH trip 3 min", _at("slip", 2, 0.995, 300.0, 303.0), counts=False),
+    Disturbance("NaOH trip 3 min", _at("slip", 2, 0.95, 300.0, 303.0), counts=False),
     Disturbance("one probe drifts -0.3", _ramp("probe_offset", 0, -0.3, 100.0, 700.0)),
     Disturbance(
         "two slow probes -0.1",
@@ -99,9 +102,7 @@ DISTURBANCES = (
 )  # fmt: skip
 
 
-def controllers(
-    settings: TrimSettings, schedule: Schedule
-) -> dict[str, Callable[[], Controller]]:
+def controllers(settings: TrimSettings, schedule: Schedule) -> dict[str, Callable[[], Controller]]:
     """Name in the table -> one controller per lane."""
     made: dict[str, Callable[[], Controller]] = {
         "fixed schedule": Controller,
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--leaks", type=int, default=12, help="lanes per leak")
     parser.add_argument("--seed", type=int, default=9000, help="first seed")
     parser.add_argument("--groups", action="store_true", help="every disturbance by itself, too")
+    parser.add_argument("--as-built", action="store_true", help="plants without ordinary spread")
     args = parser.parse_args()
     line = next(line for line in load(CONFIG).lines if line.trim is not None)
     settings, schedule = line.trim, line.schedule
@@ -225,7 +227,7 @@ def main() -> None:
     made = controllers(settings, schedule)
     steps = sample(schedule).steps
     lanes = [
-        lane(args.seed + s, steps, make(), d.apply)
+        lane(args.seed + s, steps, make(), d.apply, spread=not args.as_built)
         for make in made.values()
         for d in DISTURBANCES
         for s in range(args.seeds)
@@ -233,7 +235,9 @@ def main() -> None:
     outcome = run(lanes, schedule, int(schedule.end_min), args.seed, show)
     columns = np.arange(len(lanes)).reshape(len(made), len(DISTURBANCES), args.seeds)
     scores = {name: score(outcome, columns[i]) for i, name in enumerate(made)}
-    print(f"simulated, {len(lanes)} batches of 18 h: {len(DISTURBANCES)} disturbances x {args.seeds}")
+    print(
+        f"simulated, {len(lanes)} batches of 18 h: {len(DISTURBANCES)} disturbances x {args.seeds}"
+    )
     print(f"{'controller':34} {'±0.25':>8} {'worst group':>12} {'±0.10':>8} {'worst pH':>9} "
           f"{'kg/h per h (nominal)':>22}")  # fmt: skip
     for name, s in scores.items():

@@ -38,6 +38,9 @@ FLOW_NOISE = 0.001
 PLC_RATE_KG_H_MIN = 20.0
 PLC_AUTHORITY = 0.15
 PLC_BASE_TOLERANCE = 0.02
+ACKNOWLEDGE_MIN = 15
+"""Minutes after which the operator has inspected the NaOH line, found nothing he can mend in this
+batch, and acknowledges an anomaly: suggestions come again, against a new reference."""
 START_KG_PER_PH = 10.0
 """Buffer of the reactor at the start: what a PI with one fixed gain has to be tuned for."""
 MINUTE_STEPS = 60 // STEP_S
@@ -115,6 +118,7 @@ class Ours(Controller):
     offers: int = 0
     advice: Advice = field(default_factory=Advice)
     _ratio: float = 0.0
+    _up: int = 0
     fixed_base = False
 
     def minute(self, view: View) -> float:
@@ -140,9 +144,12 @@ class Ours(Controller):
                 self._ratio = float(np.clip(wanted, -PLC_AUTHORITY, PLC_AUTHORITY))
             answer = replace(plc, control=plc.control | bit, trim_seq_ack=offer.seq)
             advice = self.advisor.second(advice, answer, True, sp, now_s + 1.0)
-        self.advice = advice
         if advice.anomaly:
+            self._up += 1
             self.anomaly_min.append(view.minute)
+            if self._up >= ACKNOWLEDGE_MIN:
+                self._up, advice = 0, replace(advice, acknowledged=True)
+        self.advice = advice
         return self._ratio
 
 
@@ -194,9 +201,11 @@ def run(
         for k in range(MINUTE_STEPS):
             most = PLC_RATE_KG_H_MIN * STEP_S / 60.0 / np.maximum(base, 1.0)
             ratio = ratio + np.clip(wanted - ratio, -most, most)
-            scheduled = recipe.flows[first + k, NAOH] * plant.load
+            now = recipe.flows[first + k]
             # Without a ratio station the flow is the schedule's, so the base is divided out.
-            acting = np.where(fixed, scheduled * (1.0 + ratio) / np.maximum(base, 1.0) - 1.0, ratio)
+            base = now[NAOH] * model._meter_flow[:2].sum(0) / now[:2].sum()
+            scheduled = now[NAOH] * plant.load * (1.0 + ratio)
+            acting = np.where(fixed, scheduled / np.maximum(base, 1.0) - 1.0, ratio)
             steps.append(model.step(block[first % (60 * MINUTE_STEPS) + k], acting))
             base = steps[-1][rows["base"]][0]
             _upset(model, lanes, minute)
@@ -235,11 +244,15 @@ def _upset(model: twin.Model, lanes: Sequence[Lane], minute: int) -> None:
 
 
 def lane(
-    seed: int, steps: int, controller: Controller, disturb: Callable[[Lane], None]
-) -> Lane:
-    """A healthy batch of the twin with its ordinary spread, and a disturbance on top."""
+    seed: int, steps: int, controller: Controller, disturb: Callable[[Lane], None],
+    *, spread: bool = True,
+) -> Lane:  # fmt: skip
+    """A healthy batch of the twin with its ordinary `spread` or as built, and a disturbance."""
     scenario = Scenario(seed, severity=0)
-    made = Lane(shifts.draw(scenario), course_of(scenario, steps), controller)
+    if spread:
+        made = Lane(shifts.draw(scenario), course_of(scenario, steps), controller)
+    else:
+        made = Lane(shifts.as_built(), Course(steps, np.zeros(steps)), controller)
     disturb(made)
     return made
 
