@@ -1,8 +1,8 @@
 """A million random minutes through the trim: does any suggestion leave a clamp? And replay.
 
-    python bench/trim_fuzz.py [--inputs 1000000] [--seed 1]
+    python -m bench.trim_fuzz [--inputs 1000000] [--seed 1]
 
-Half of the inputs are random figures for the law, half random minutes for the whole advisor, with
+Nine of ten inputs are random figures for the law, one a random minute for the whole advisor, with
 missing, absurd and not finite values among them. Counts suggestions outside authority, rate, zero,
 predicted pH or their own stated limits; then replays a log and compares bit for bit.
 """
@@ -126,12 +126,12 @@ def fuzz(
 ) -> tuple[int, int, int]:
     """(inputs, suggestions, suggestions outside a clamp)."""
     draw, offers, outside = random.Random(seed), 0, 0
-    for _ in range(inputs // 2):
+    for _ in range(inputs - inputs // 10):
         own = replace(settings, authority_fraction=draw.uniform(0.0, 0.3))
         new, broke = law_breaks(figures(draw), own, draw.uniform(110.0, 1000.0))
         offers, outside = offers + new, outside + broke
     whole = Batchwise(settings, schedule)
-    for number in range(inputs - inputs // 2):
+    for number in range(inputs // 10):
         new, broke = whole.step(draw, number)
         offers, outside = offers + new, outside + broke
     return inputs, offers, outside
