@@ -209,6 +209,7 @@ class App:
             plc_timeout_s=line.outputs.plc_timeout_s,
             trim=line.trim,
             schedule=line.schedule,
+            deviation=line.deviation,
         )
 
 

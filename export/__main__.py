@@ -20,17 +20,20 @@ from export.cli import (
     keys,
     label,
     quantize,
+    schedule,
     sign,
     simulate,
     train,
 )
 
 COMMANDS = (
-    simulate, label, data, train, adapt, evaluate, explain, benchmark, quantize, bundle, keys, sign,
+    schedule, simulate, label, data, train, adapt, evaluate, explain, benchmark, quantize, bundle,
+    keys, sign,
 )  # fmt: skip
 """In the order of the work."""
 
 EPILOG = """examples:
+  ncm-export schedule ncm838 --out build/ncm838.csv        # 21 steps of a target composition
   ncm-export simulate --out build/twin                     # simulated batches, about 2 min
   ncm-export train --data build/twin --out build/ncm       # our recipe, about 3 min
   ncm-export evaluate build/ncm --data build/twin

@@ -28,6 +28,7 @@ from edge.config.types import (
     WordBlock,
 )
 from edge.core.codec import Encoding
+from edge.core.deviation import DeviationRule, DeviationSettings
 from edge.core.schedule import Schedule
 from edge.core.tags import Tag
 from edge.core.topology import Component, Topology
@@ -110,6 +111,7 @@ def _line(directory: Path, parts: LineParts) -> Line:
         ring_rows=parts.line["ring"]["rows"],
         schedule=parts.schedule,
         trim=None if parts.trim is None else _trim(parts.trim),
+        deviation=_deviation(parts.line["deviation"]) if "deviation" in parts.line else None,
         simulation=parts.line["simulation"],
     )
 
@@ -190,6 +192,14 @@ def _block(row: Values) -> WordBlock:
         return WordBlock(link=row["link"], count=row["count"], node=row["node"])
     return WordBlock(
         link=row["link"], count=row["count"], unit_id=row["unit_id"], address=row["address"]
+    )
+
+
+def _deviation(values: Values) -> DeviationSettings:
+    return DeviationSettings(
+        persist_min=values["persist_min"],
+        settle_min=values["settle_min"],
+        rules=tuple(DeviationRule(**rule) for rule in values["rule"]),
     )
 
 

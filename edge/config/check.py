@@ -65,6 +65,9 @@ def _line(line: Line) -> list[str]:
         else f"  schedule   {schedule.name}: {len(schedule.steps)} steps, {schedule.end_min:g} min"
     )
     text.append(f"  model      {line.model.bundle}")
+    if line.deviation is not None:
+        watched = ", ".join(rule.tag for rule in line.deviation.rules)
+        text.append(f"  deviation  {line.deviation.persist_min} min off schedule: {watched}")
     text.append(f"  trim       {_trim(line)}")
     text.append(f"  writes     {_block(line, line.outputs.block_w)}; nothing else")
     if line.outputs.block_r is not None:

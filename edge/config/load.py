@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.config import addresses, build, cross, cross_opcua, cross_tls, cross_trim
+from edge.config import (
+    addresses,
+    build,
+    cross,
+    cross_deviation,
+    cross_opcua,
+    cross_tls,
+    cross_trim,
+)
 from edge.config.document import Document
 from edge.config.faults import ConfigError, Fault, suggestion
 from edge.config.keys import Protocol
@@ -187,6 +195,8 @@ def _line(site: _Site, name: str) -> _LineSet:
         cross.check_tags(tags, link_rows, codes)
     if outputs is not None:
         cross.check_outputs(outputs, link_rows)
+    if line is not None:
+        cross_deviation.check_deviation(line, tags)
     if trim is not None:
         cross_trim.check_trim(trim, line, tags, codes, outputs)
     writer = _check_addresses(line, tags, outputs, link_rows or {})

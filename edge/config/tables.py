@@ -205,6 +205,43 @@ _MODEL = Section(
     ),
 )  # fmt: skip
 
+_RULE = Section(
+    subject="deviation rule",
+    label="tag",
+    keys=(
+        Key(name="column", kind="choice", choices=("core_kg_h", "shell_kg_h", "naoh_kg_h",
+            "nh4oh_kg_h", "ph_sp", "temp_sp_c", "rpm_sp"), doc="Column of the schedule."),
+        Key(name="tag", kind="text", refers="tag", pattern=r"\S{1,64}", example="FIC-101.PV",
+            doc="Tag that has to follow it."),
+        Key(name="tolerance", kind="real", low=0, high=1_000_000,
+            doc="Permitted deviation in the tag's unit, mean of a minute."),
+        Key(name="share", kind="real", low=0, high=1, default=0.0,
+            doc="Permitted beside it, as a part of what is expected."),
+        Key(name="set_point", kind="text", refers="tag", default="", pattern=r"\S{1,64}",
+            example="FIC-101.SP", doc="Context row with the set-point in force; left out, the "
+            "tag is compared with the schedule itself."),
+        Key(name="set_point_share", kind="real", low=0, high=1, default=0.0,
+            doc="Permitted difference of that set-point from the schedule at the batch's "
+            "throughput, as a part of it; 0 leaves it unjudged."),
+        Key(name="throughput", kind="flag", default=False,
+            doc="true: this set-point tells the throughput of the batch (the median of them "
+            "does)."),
+    ),
+)  # fmt: skip
+
+_DEVIATION = Section(
+    subject="[deviation]",
+    keys=(
+        Key(name="persist_min", kind="whole", unit="min", low=1, high=120,
+            doc="Minutes in a row a tag must be out before the deviation is raised, and back "
+            "before it is cleared."),
+        Key(name="settle_min", kind="whole", unit="min", low=0, high=120,
+            doc="Minutes after a start, hold or stop that are not judged."),
+        Key(name="rule", kind="rows", section=_RULE, min_items=1,
+            doc="What is compared: one [[deviation.rule]] table each."),
+    ),
+)  # fmt: skip
+
 LINE = Section(
     subject="",
     keys=(
@@ -220,6 +257,8 @@ LINE = Section(
             "every output then says so (STATUS bit 12) and no PLC may act on it."),
         Key(name="ring", kind="table", section=_RING, doc="The rows kept on this appliance."),
         Key(name="model", kind="table", section=_MODEL, doc="The model and its verdict."),
+        Key(name="deviation", kind="table", section=_DEVIATION, default=Need.OPTIONAL,
+            doc="Watch on the run against its schedule; left out, nothing is compared."),
         Key(name="link", kind="rows", section=LINK, min_items=1,
             doc="Connections to PLCs, DCS and OPC UA servers: one [[link]] table each."),
     ),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from edge.core.codec import Encoding
+from edge.core.deviation import DeviationSettings
 from edge.core.schedule import Schedule
 from edge.core.tags import Tag
 from edge.core.topology import Topology
@@ -230,6 +231,8 @@ class Line:
     """None: a continuous process without batches."""
     trim: TrimSettings | None
     """None: the plant has entered no limits, so no suggestion is ever offered."""
+    deviation: DeviationSettings | None = None
+    """None: the run is not compared with its schedule."""
     simulation: bool = False
     """The links lead to a digital twin or a replay: nothing here may be acted on."""
 

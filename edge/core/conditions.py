@@ -42,6 +42,7 @@ class Condition(StrEnum):
     DEFECT_WARNING = "defect warning"
     DEFECT_CRITICAL = "defect critical"
     NAOH_DEMAND = "NaOH demand anomaly"
+    SCHEDULE_DEVIATION = "schedule deviation"
     PLC_SILENT = "PLC heartbeat lost"
     WRITE_FAILED = "write to PLC failed"
     READBACK_MISMATCH = "read-back differs"
@@ -163,6 +164,12 @@ TABLE: Mapping[Condition, Row] = MappingProxyType({
         cause="NaOH demand anomaly: the reactor needs more or less NaOH than its own history.",
         action="Inspect the NaOH line, its flow meter and the pH probes; the trim is held "
         "meanwhile.",
+    ),
+    Condition.SCHEDULE_DEVIATION: Row(
+        ne107=_S, off_s=60.0,
+        cause="The batch does not run as scheduled; the verdict compares it with one that does.",
+        action="Compare recipe and schedule of this grade; look for a pump or valve off its "
+        "set-point.",
     ),
     Condition.PLC_SILENT: Row(
         ne107=_F, alarm=Alarm.BAD_INPUT, off_s=5.0,

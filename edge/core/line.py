@@ -25,6 +25,7 @@ import numpy as np
 from edge.core import cam, conditions, drift, trim_advice, verdict
 from edge.core.batch import Batch, BatchState, continuous, follow
 from edge.core.conditions import Condition, Conditions, Text
+from edge.core.deviation import DeviationSettings, DeviationWatch
 from edge.core.drift import Drift, DriftReference
 from edge.core.outputs import Decision, PlcState
 from edge.core.registers import Alarm, Control, Ne107, Status
@@ -65,6 +66,8 @@ class LineSetup:
     trim: TrimSettings | None = None
     """None: the plant has entered no limits."""
     schedule: Schedule | None = None
+    deviation: DeviationSettings | None = None
+    """None: the run is not compared with its schedule."""
 
     @property
     def step_s(self) -> float:
@@ -134,6 +137,9 @@ class LineCore:
         self.desk = TrimDesk(
             setup.trim, setup.schedule, tuple(tag.name for tag in setup.tags), setup.row_s
         )
+        self._deviation = DeviationWatch(
+            setup.deviation, setup.schedule, [tag.name for tag in setup.tags], setup.row_s
+        )
         self._trim_due = True
         self._good: deque[float] = deque(maxlen=setup.step_rows)
         self._rows_in_step = 0
@@ -150,6 +156,7 @@ class LineCore:
     def observe(self, row: Row, context: Context) -> bool:
         """Take a row and its set-points; True when a model step is complete."""
         self._trim_due = self.desk.observe(row, context) or self._trim_due
+        self._deviation.observe(row, context)
         good = row.quality == Quality.GOOD
         self.bad = tuple((row.quality == Quality.BAD).tolist())
         self._good.append(float(good.mean()) if good.size else 0.0)
@@ -381,6 +388,7 @@ class LineCore:
         unheard_s = around.now_s - (self._first_s or 0.0) if plc_age_s is None else plc_age_s
         silent = unheard_s > setup.plc_timeout_s
         names = ", ".join(f"{s.component} {s.part}".strip() for s in self.finding.suspects[:1])
+        deviation = self._deviation.second(self.batch)
         rows = (
             (Condition.INPUT_BAD, found.why is NoScore.INPUT_BAD, ""),
             (Condition.INFERENCE_FAILED, self._stuck(around.now_s), "no model step was finished"),
@@ -389,6 +397,7 @@ class LineCore:
             (Condition.DEFECT_WARNING, valid and found.severity in (1, 2), names),
             (Condition.DEFECT_CRITICAL, valid and found.severity == 3, names),
             (Condition.NAOH_DEMAND, self.desk.advice.anomaly, ""),
+            (Condition.SCHEDULE_DEVIATION, bool(deviation), deviation),
             (Condition.SIMULATION, bool(setup.simulation), setup.simulation),
             (Condition.PLC_SILENT, setup.has_batches and silent, ""),
             (Condition.MAINTENANCE, bool(control & Control.MAINTENANCE), ""),

@@ -1,13 +1,16 @@
 """The batch schedule: per schedule step its time span and set-points (process note section 1.6).
 
-A schedule travels as CSV text: comment lines start with ``#`` (``# name: ncm838`` names it), then
-the heading, then one row per step. `parse_csv` reports every fault at once, each with its line.
+A schedule travels as CSV text: comment lines start with ``#``, then the heading, then one row per
+step. `parse_csv` reports every fault at once, each with its line. Comments of the form
+``# key: value`` are the header (`header`); the name and the four solutions are read from it
+(``# name: ncm838``, ``# core_mol_kg: 1.432 0.0934 0.0311``), the rest is for people and for
+`ncm-export schedule`, which writes it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 COLUMNS = (
     "step",
@@ -48,6 +51,28 @@ SHELL_FRACTIONS = (0.7559, 0.1881, 0.0560)
 """Ni/Co/Mn of the shell solution: target x (1 + rho) - core x rho with rho = 1.0015."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feeds:
+    """What is in the four tanks, mol per kg of solution."""
+
+    core_mol_kg: tuple[float, float, float]
+    """Ni, Co, Mn."""
+    shell_mol_kg: tuple[float, float, float]
+    naoh_mol_kg: tuple[float] = (12.0,)
+    """48 % caustic."""
+    nh4oh_mol_kg: tuple[float] = (14.68,)
+    """25 % ammonia water, as NH3."""
+
+
+def _tank(fractions: tuple[float, float, float]) -> tuple[float, float, float]:
+    ni, co, mn = (2000.0 / 1285.0 * share for share in fractions)
+    return ni, co, mn
+
+
+REFERENCE_FEEDS = Feeds(core_mol_kg=_tank(CORE_FRACTIONS), shell_mol_kg=_tank(SHELL_FRACTIONS))
+"""2.0 mol/L metal sulfate of 1285 kg/m3: what a schedule without a word about its tanks means."""
+
+
 class ScheduleError(ValueError):
     """The text is not a schedule; the message lists every fault, one per line (``line N: ...``)."""
 
@@ -79,6 +104,7 @@ class Schedule:
 
     name: str
     steps: tuple[ScheduleStep, ...]
+    feeds: Feeds = REFERENCE_FEEDS
 
     @property
     def end_min(self) -> float:
@@ -98,16 +124,19 @@ def parse_csv(text: str) -> Schedule:
 
     Raises ScheduleError (a ValueError) that lists every fault as ``line N: message``, one per line.
     """
-    name, faults = "schedule", list[str]()
+    faults = list[str]()
     heading_line = 0
+    name, feeds = "schedule", REFERENCE_FEEDS
     steps: list[ScheduleStep] = []
     rows: list[int] = []
     for number, line in enumerate(text.splitlines(), start=1):
         line = line.strip()
         if line.startswith("#"):
-            key, _, value = line[1:].partition(":")
-            if key.strip() == "name" and value.strip():
-                name = value.strip()
+            key, value = _comment(line)
+            if key == "name" and value:
+                name = value
+            elif key in TANKS:
+                feeds = _feeds(feeds, key, value, number, faults)
             continue
         if not line:
             continue
@@ -129,17 +158,53 @@ def parse_csv(text: str) -> Schedule:
         faults += _order_faults(steps, rows, heading_line)
     if faults:
         raise ScheduleError("\n".join(faults))
-    return Schedule(name=name, steps=tuple(steps))
+    return Schedule(name=name, steps=tuple(steps), feeds=feeds)
+
+
+def header(text: str) -> dict[str, str]:
+    """Every ``# key: value`` of CSV `text`; of a key that stands twice the last."""
+    comments = (line.strip() for line in text.splitlines() if line.strip().startswith("#"))
+    return {key: value for key, value in map(_comment, comments) if key and value}
 
 
 def format_csv(schedule: Schedule, *, header: tuple[str, ...] = ()) -> str:
     """`schedule` as CSV text that `parse_csv` reads back; `header` lines become comments."""
     lines = [f"# name: {schedule.name}", *(f"# {text}".rstrip() for text in header)]
+    if schedule.feeds != REFERENCE_FEEDS:
+        lines.extend(
+            f"# {tank}: {' '.join(f'{mol:.9g}' for mol in getattr(schedule.feeds, tank))}"
+            for tank in TANKS
+        )
     lines.append(",".join(COLUMNS))
     lines.extend(
         ",".join(f"{getattr(step, column):g}" for column in COLUMNS) for step in schedule.steps
     )
     return "\n".join(lines) + "\n"
+
+
+TANKS = {"core_mol_kg": 3, "shell_mol_kg": 3, "naoh_mol_kg": 1, "nh4oh_mol_kg": 1}
+"""Header key -> numbers behind it; also the fields of `Feeds`."""
+_TANK_MAX_MOL_KG = 30.0
+
+
+def _comment(line: str) -> tuple[str, str]:
+    key, _, value = line.lstrip("#").partition(":")
+    return key.strip(), value.strip()
+
+
+def _feeds(feeds: Feeds, tank: str, value: str, number: int, faults: list[str]) -> Feeds:
+    try:
+        moles = tuple(float(word) for word in value.split())
+    except ValueError:
+        moles = ()
+    sound = all(0.0 <= mol <= _TANK_MAX_MOL_KG for mol in moles) and sum(moles) > 0.0
+    if len(moles) != TANKS[tank] or not sound:
+        faults.append(
+            f"line {number}: {tank} = '{value}'; permitted: {TANKS[tank]} number(s) "
+            f"0..{_TANK_MAX_MOL_KG:g} mol/kg, not all 0"
+        )
+        return feeds
+    return replace(feeds, **{tank: moles})  # type: ignore[arg-type]
 
 
 def _step(cells: list[str], number: int, faults: list[str]) -> ScheduleStep | None:

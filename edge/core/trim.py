@@ -30,6 +30,8 @@ DEAD_ZONE_KG = 1.0
 PREDICT_S = 600.0
 PREDICT_MARGIN_PH = 0.10
 """Raising NaOH must not lift the pH predicted in `PREDICT_S` further than this above set-point."""
+BUFFER_MIN_KG = 0.001
+"""No reactor's pH moves by one unit for a gram of solution: less is a wrong estimate."""
 AUTHORITY_MAX = 0.15
 """Whatever the plant enters, |u/u_ff - 1| never exceeds this."""
 
@@ -170,7 +172,11 @@ def propose(figures: Figures, settings: TrimSettings, tau_c_s: float) -> Move | 
         f.feedforward_kg_h, f.demand, f.error_kg, f.kg_per_ph, f.ph, f.ph_sp, f.base_kg_h,
         f.in_force_kg_h, tau_c_s,
     )  # fmt: skip
-    if not all(map(math.isfinite, numbers)) or f.feedforward_kg_h <= 0.0 or f.kg_per_ph <= 0.0:
+    if (
+        not all(map(math.isfinite, numbers))
+        or f.feedforward_kg_h <= 0.0
+        or f.kg_per_ph < BUFFER_MIN_KG
+    ):
         return Held(TrimReason.NO_FEEDFORWARD)
     authority = min(settings.authority_fraction, AUTHORITY_MAX)
     low = max(

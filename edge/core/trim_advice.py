@@ -62,10 +62,16 @@ class Advice:
     """b, the share by which the real NaOH demand exceeds the feed-forward. Shown as a trend."""
     metal_share: float | None = None
     """Recent mean of the measured over the scheduled metal flow."""
+    missing: float | None = None
+    """Reagent error z of the minute before, in hours of the feed-forward; None after a hold."""
+    lately: tuple[float, ...] = ()
+    """Applied over feed-forward, less 1, of the minutes whose effect the pH shows now."""
+    jumps: int = 0
+    """Minutes in a row in which the pH jumped."""
     recent: tuple[float, ...] = ()
-    """b of the last 15 good, steady minutes."""
+    """Need for NaOH beyond the feed-forward in the last 15 good, steady minutes."""
     reference: float | None = None
-    """b_ref."""
+    """Its reference over hours."""
     learning: int = 0
     """Steady minutes since the reference was dropped."""
     anomaly: bool = False

@@ -20,9 +20,9 @@ the PLC keeps it, as a ratio, until replaced, expired by silence, or switched of
 
 Two kinds of hold: while the *inputs* cannot be trusted the demand b is frozen; while only the
 *suggestion* is withheld b goes on following what is really applied, so that the return is bumpless.
-Feedback hides leaks: a NaOH demand anomaly (b away from its own hours-long reference) holds until b
-returns, the operator acknowledges it, or a refill, set-point change or maintenance entry explains
-it.
+Feedback hides leaks: a NaOH demand anomaly (the need for NaOH, applied plus what the pH went short,
+away from its own hours-long reference) holds until the need returns, the operator acknowledges it,
+or a refill, set-point change or maintenance entry explains it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from edge.core.trim import (
     propose,
 )
 from edge.core.trim_advice import Advice, Guard, from_plain, shown, to_plain, ttl_s
-from edge.core.trim_plant import Minute, feedforward, metal_share, reagent
+from edge.core.trim_plant import Minute, believable, feedforward, metal_share, reagent
 from edge.core.trim_watch import (
     enter,
     follow_demand,
@@ -72,6 +72,7 @@ class TrimAdvisor:
         settings, schedule = self.settings, self.schedule
         if settings is None or schedule is None or m is None:
             return _hold(advice, TrimReason.NO_LIMITS, now_s)
+        m = believable(m)
         advice = enter(advice, settings, schedule, guard)
         ph_sp = schedule.at(guard.batch.minutes).ph_sp if guard.ph_sp is None else guard.ph_sp
         advice = keep_books(advice, settings, schedule, m, guard, ph_sp)
@@ -80,10 +81,12 @@ class TrimAdvisor:
         if hold is None and (flow is None or m.naoh_kg_h is None or m.naoh_sp_last_kg_h is None):
             hold = TrimReason.NO_FEEDFORWARD
         if hold is not None or flow is None or m.naoh_kg_h is None:
+            advice = replace(advice, missing=None, lately=())
             return _hold(advice, hold or TrimReason.NO_FEEDFORWARD, now_s)
         tau_c_s = closed_loop_s(advice.accept_s or settings.accept_time_s)
         share = metal_share(schedule, guard.batch.minutes, m) or 0.0
-        advice = follow_demand(advice, m.naoh_kg_h / flow - 1.0, share, tau_c_s)
+        missing_h = _missing(advice, settings, m, ph_sp) / flow
+        advice = follow_demand(advice, m.naoh_kg_h / flow - 1.0, share, tau_c_s, missing_h)
         hold = policy_hold(advice, settings, guard, now_s)
         if hold is not None:
             return _hold(advice, hold, now_s)
@@ -117,6 +120,14 @@ class TrimAdvisor:
             ):
                 return replace(advice, state=TrimState.APPLIED_WITH_CLAMP, changed_s=now_s)
         return advice
+
+
+def _missing(advice: Advice, settings: TrimSettings, m: Minute, ph_sp: float) -> float:
+    """Reagent error for the balance, kg of NaOH solution."""
+    assert m.ph_median is not None
+    assert m.temp_c is not None
+    assert advice.reactor is not None
+    return reagent(settings, advice.reactor, m.ph_median, ph_sp, m.temp_c, trust=1.0)[0]
 
 
 def _figures(
@@ -162,7 +173,7 @@ def _offer(
         size = abs(offer.base_kg_h + offer.trim_kg_h - figures.in_force_kg_h)
         changed = abs(offer.base_kg_h + offer.trim_kg_h - figures.base_kg_h - move.trim_kg_h)
         inside = move.lo_kg_h <= offer.trim_kg_h <= move.hi_kg_h
-        if inside and changed <= max(2.0 * settings.min_change_kg_h, size / 2.0):
+        if inside and changed <= max(2.0 * settings.min_change_kg_h, size / 4.0):
             return advice
     seq = next_seq(advice.seq)
     made = Offered(

@@ -10,7 +10,7 @@ Axes: R rows of a minute, P tags.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,6 +59,27 @@ class Reactor:
     def ammonia_mol_l(self) -> float:
         """Total ammonia, mol per litre."""
         return self.ammonia_mol / (self.volume_m3 * 1000.0)
+
+
+_PH, _FLOW = (0.0, 14.0), (-100.0, 1e5)
+_SPANS = {
+    "ph_median": _PH, "naoh_kg_h": _FLOW, "naoh_sp_kg_h": _FLOW, "naoh_sp_last_kg_h": _FLOW,
+    "core_kg_h": _FLOW, "shell_kg_h": _FLOW, "nh4oh_kg_h": _FLOW,
+    "naoh_weight_kg": (-1e3, 1e6), "temp_c": (-20.0, 150.0),
+}  # fmt: skip
+"""What an instrument can show at all; a flow may read a little below zero at rest."""
+
+
+def believable(m: Minute) -> Minute:
+    """`m` without what is no number or no reading at all; the named holds then do the rest."""
+    wrong: dict[str, None] = {
+        name: None
+        for name, (low, high) in _SPANS.items()
+        if (value := getattr(m, name)) is not None and not low <= value <= high
+    }
+    low, high = _PH
+    ph = tuple(p if p is not None and low <= p <= high else None for p in m.ph)
+    return m if ph == m.ph and not wrong else replace(m, ph=ph, **wrong)  # type: ignore[arg-type]
 
 
 def minute_of(
@@ -174,13 +195,15 @@ def advance(
 
 
 def reagent(
-    settings: TrimSettings, reactor: Reactor, ph: float, ph_sp: float, temp_c: float
-) -> tuple[float, float]:
+    settings: TrimSettings, reactor: Reactor, ph: float, ph_sp: float, temp_c: float,
+    *, trust: float = AMMONIA_TRUST,
+) -> tuple[float, float]:  # fmt: skip
     """(z, buffer): kg of NaOH solution missing to reach `ph_sp`, and kg per pH at the present pH.
 
-    `ph` and `ph_sp` are as the transmitters report them (`ph_reference`).
+    `trust` is the share of the estimated ammonia to believe in: the law wants to be calm, a balance
+    wants to be right (1.0). `ph` and `ph_sp` are as the transmitters report them (`ph_reference`).
     """
-    ammonia = reactor.ammonia_mol_l * AMMONIA_TRUST
+    ammonia = reactor.ammonia_mol_l * trust
     true_ph = float(ph_process(ph, temp_c, settings.ph_reference))
     true_sp = float(ph_process(ph_sp, temp_c, settings.ph_reference))
     kg_per_mol_l = reactor.volume_m3 * 1000.0 * NAOH_G_MOL / 1000.0 / settings.naoh_mass_fraction

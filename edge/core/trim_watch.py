@@ -27,7 +27,7 @@ TEMP_BAND_C = 1.0
 FEEDS_HELD_SHARE = 0.2
 """Metal flow below this share of the schedule means that the feeds are held."""
 ANOMALY = 0.015
-"""|b - b_ref| of the 15-minute mean that holds the suggestion."""
+"""|need - its reference| of the 15-minute mean that holds the suggestion."""
 MEAN_MINUTES = 15
 LEARN_MINUTES = 45
 """Minutes after a start or an explained step before b has a reference."""
@@ -36,6 +36,13 @@ REFERENCE_MINUTES = 240
 METAL_STEADY = 0.03
 """While the metal flow is further than this from its own recent mean, the NaOH that is applied says
 nothing about the demand: b stands still."""
+JUMP = 0.20
+JUMP_MINUTES = 2
+"""A pH that moves in a minute as if this share of the NaOH were missing is not the feed, unless it
+goes on moving for longer: the mean of a minute spreads one step over two."""
+DELAY_MINUTES = 2
+"""The pH of a minute shows what was fed one to two minutes before (dead time, mixing, probe, mean):
+it is set against that, and after a hold or a change of the metal flow against nothing."""
 WARMUP_MINUTES = 5
 BACK_MIN = 1.5
 """Batch minutes that go back further than this are another batch."""
@@ -69,6 +76,7 @@ def enter(advice: Advice, settings: TrimSettings, schedule: Schedule, guard: Gua
         minutes=0,
         demand=None,
         metal_share=None,
+        missing=None,
         recent=(),
         reference=None,
         learning=0,
@@ -106,7 +114,7 @@ def keep_books(
     )  # fmt: skip
     if not explained:
         return advice
-    return replace(advice, reference=None, learning=0, recent=(), anomaly=False)
+    return replace(advice, reference=None, learning=0, recent=(), anomaly=False, missing=None)
 
 
 def input_hold(
@@ -153,20 +161,35 @@ def _weight_mismatch(weights: tuple[tuple[float, float], ...]) -> float:
     return abs(lost / metered - 1.0) if metered > 0.0 else 0.0
 
 
-def follow_demand(advice: Advice, applied: float, share: float, tau_c_s: float) -> Advice:
-    """External reset of b on what was really applied, and the watch on b against its reference.
+def follow_demand(
+    advice: Advice, applied: float, share: float, tau_c_s: float, missing: float
+) -> Advice:
+    """External reset of b on what was really applied, and the watch on the need for NaOH.
 
-    `applied` is F_applied / u_ff - 1, `share` the measured over the scheduled metal flow.
+    `applied` is F_applied / u_ff - 1, `share` the measured over the scheduled metal flow, `missing`
+    the reagent error z in hours of u_ff. What the reactor needs is what was applied plus what it
+    went short of meanwhile. The law's own b cannot be watched for a leak: it follows every
+    correction that is still in force, and a frozen correction would keep the alarm up for ever.
     """
+    before, lately = advice.missing, advice.lately
+    advice = replace(advice, missing=missing, lately=(*lately, applied)[-DELAY_MINUTES:])
     usual = share if advice.metal_share is None else advice.metal_share
     steady = abs(share - usual) <= METAL_STEADY
     usual += (share - usual) / MEAN_MINUTES
     advice = replace(advice, metal_share=usual, minutes=advice.minutes + 1)
     if not steady:
-        return advice
+        return replace(advice, lately=())
     demand = applied if advice.demand is None else advice.demand
     demand += reset_share(tau_c_s, 60.0) * (applied - demand)
-    recent = (*advice.recent, demand)[-MEAN_MINUTES:]
+    advice = replace(advice, demand=demand)
+    if before is None or len(lately) < DELAY_MINUTES:
+        return advice
+    short = (missing - before) * 60.0
+    # A pH that jumps is an instrument being adjusted or taken out; a leak goes on.
+    jumps = advice.jumps + 1 if abs(short) > JUMP else 0
+    need = sum(lately) / len(lately) + (0.0 if 0 < jumps <= JUMP_MINUTES else short)
+    advice = replace(advice, jumps=jumps)
+    recent = (*advice.recent, need)[-MEAN_MINUTES:]
     learning = advice.learning + 1
     mean = sum(recent) / len(recent)
     reference, anomaly = advice.reference, advice.anomaly
@@ -177,10 +200,7 @@ def follow_demand(advice: Advice, applied: float, share: float, tau_c_s: float) 
         anomaly = away > ANOMALY / 2.0 if anomaly else away > ANOMALY
         if not anomaly:
             reference += (mean - reference) / min(learning, REFERENCE_MINUTES)
-    return replace(
-        advice, demand=demand, recent=recent, learning=learning, reference=reference,
-        anomaly=anomaly,
-    )  # fmt: skip
+    return replace(advice, recent=recent, learning=learning, reference=reference, anomaly=anomaly)
 
 
 def policy_hold(

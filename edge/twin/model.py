@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.core.schedule import CORE_FRACTIONS, SHELL_FRACTIONS, Schedule
+from edge.core.schedule import REFERENCE_FEEDS, Feeds, Schedule
 from edge.twin.advice import InnerAdvice
 from edge.twin.course import STEP_S
 from edge.twin.heat import HeatLoad, Jacket
@@ -66,8 +66,6 @@ _ROW = {
         "ph_shift", "rpm_shift", "ambient", "bearing_heat",
     )
 }  # fmt: skip
-_CORE = np.array(CORE_FRACTIONS)[:, None]
-_SHELL = np.array(SHELL_FRACTIONS)[:, None]
 
 RECORD = (
     ("meter_flow", 4), ("flow", 4), ("line_flow", 4), ("rpm", 4), ("tank", 4),
@@ -103,6 +101,8 @@ class Recipe:
     rpm_sp: Array
     number: Array
     """Schedule step, 1-based."""
+    feeds: Feeds = REFERENCE_FEEDS
+    """What is in the tanks."""
 
     @property
     def steps(self) -> int:
@@ -120,6 +120,7 @@ def sample(schedule: Schedule) -> Recipe:
         temp_sp=np.array([r.temp_sp_c for r in rows]),
         rpm_sp=np.array([r.rpm_sp for r in rows]),
         number=np.array([float(r.step) for r in rows]),
+        feeds=schedule.feeds,
     )
 
 
@@ -156,7 +157,13 @@ class Model:
         metals = flows[0] + flows[1]
         self._tank = plant.tank_kg + np.zeros((4, *lanes))
         self._premix = PREMIX_ZERO + PREMIX_PERCENT_H_KG * metals
-        self._premix_mol_kg = METAL_MOL_KG * (flows[0] * _CORE + flows[1] * _SHELL) / metals
+        feeds = recipe.feeds
+        metal = np.array([feeds.core_mol_kg, feeds.shell_mol_kg])[..., None]
+        # Rounded, so that the reference tanks give their fractions to the last bit.
+        self._core, self._shell = np.round(metal / METAL_MOL_KG, 12)
+        self._naoh_mol_kg, self._nh3_mol_kg = feeds.naoh_mol_kg[0], feeds.nh4oh_mol_kg[0]
+        mixed = flows[0] * self._core + flows[1] * self._shell
+        self._premix_mol_kg = METAL_MOL_KG * mixed / metals
         self._run = zero + 1.0
         self._heat = Jacket(plant, lanes)
         self._bearing = zero + 53.0
@@ -281,7 +288,8 @@ class Model:
         outflow = inflow - (self._premix - before) * PREMIX_KG_PERCENT * (3600.0 / STEP_S)
         content = self._premix * PREMIX_KG_PERCENT
         strength = self.plant.strength[:2] * p[_STRENGTH][:2] * METAL_MOL_KG
-        fed = strength[0] * line_flow[0] * _CORE + strength[1] * line_flow[1] * _SHELL
+        fed = strength[0] * line_flow[0] * self._core
+        fed = fed + strength[1] * line_flow[1] * self._shell
         share = STEP_S / (3600.0 * content)
         self._premix_mol_kg = self._premix_mol_kg + share * (fed - inflow * self._premix_mol_kg)
         arriving: Array = np.maximum(outflow, 0.0)
@@ -296,8 +304,8 @@ class Model:
         naoh = line_flow[2]
         arriving = 0.5 * (self._naoh_now + self._naoh_before)
         self._naoh_before, self._naoh_now = self._naoh_now, naoh
-        naoh_mol_s: Array = arriving * strength[2] * (NAOH_MOL_KG / 3600.0)
-        nh3_mol_s = line_flow[3] * strength[3] * (NH3_MOL_KG / 3600.0)
+        naoh_mol_s: Array = arriving * strength[2] * (self._naoh_mol_kg / 3600.0)
+        nh3_mol_s = line_flow[3] * strength[3] * (self._nh3_mol_kg / 3600.0)
         used = OXIDATION_MOL_M3_S * oxygen * self.reactor.volume_m3
         inflow = np.empty((5, *naoh.shape))
         inflow[0] = naoh_mol_s - 2.0 * metals_mol_s.sum(0) - used

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.speciation import states, worst_balance
 from edge.core import chemistry
 from edge.core.chemistry import MetalFractions
 
 NCM = np.array([0.838, 0.124, 0.038])
+GRID = Path(__file__).parents[1] / "golden" / "speciation.csv"
 
 GOLDEN = {
     # pH: (E mmol/L, buffer mmol/L per pH, dissolved Ni mg/L) at N = 0.3, 0.5, 0.6, 0.8, 1.0 mol/L
@@ -44,6 +47,27 @@ def test_golden_table(ph: float) -> None:
         assert 1e3 * e[i] == pytest.approx(e_mmol, abs=0.051)
         assert 1e3 * b[i] == pytest.approx(b_mmol, rel=0.005)
         assert ni[i] == pytest.approx(ni_mg, rel=0.011)
+
+
+def test_golden_grid_to_nine_digits() -> None:
+    """Against 40-digit arithmetic, written independently (tests/golden/speciation.py)."""
+    ph, n, temp_c, e, slope, nickel = np.loadtxt(GRID, delimiter=",", skiprows=1).T
+    assert len(ph) == 60
+    assert chemistry.e_star(ph, n, temp_c) == pytest.approx(e, rel=1e-9, abs=1e-14)
+    assert chemistry.buffer(ph, n, temp_c) == pytest.approx(slope, rel=1e-9)
+    metals = np.repeat(2.0 * NCM[:, None], len(ph), axis=1)
+    found = chemistry.solve(e, n, metals, temp_c)
+    assert found.ph == pytest.approx(ph, rel=1e-9)
+    assert found.dissolved[0] == pytest.approx(nickel, rel=1e-9)
+
+
+def test_random_states_never_fail() -> None:
+    """A sample of bench/speciation.py: E, ammonia, metals, temperature over decades."""
+    rng = np.random.default_rng(20_251)
+    count = 20_000
+    e, n, metals, temp_c = states(rng, count)
+    found = chemistry.solve(e, n, metals, temp_c)
+    assert worst_balance(found, e, n, metals, temp_c) < 1e-6
 
 
 @pytest.mark.parametrize(("ratio", "ph", "ni_mg_l", "precipitated"), TITRATION)

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge.core.batch import BatchState
+from edge.core.batch import Batch, BatchState
+from edge.core.conditions import Condition
+from edge.core.deviation import DeviationRule, DeviationSettings
 from edge.core.drift import DriftReference
 from edge.core.line import LineCore, LineSetup, StepResult, Surroundings
 from edge.core.outputs import PlcState
 from edge.core.registers import Control, Ne107, PackML, Status
+from edge.core.schedule import reference_schedule
 from edge.core.tags import Quality, Row, Tag
 from edge.core.topology import Component, Topology
 from edge.core.verdict import NoScore, StepScore, VerdictSettings
@@ -188,3 +191,21 @@ def test_acknowledge_acts_when_it_rises_and_never_while_it_stays() -> None:
         )
         seen.append(core.desk.advice.acknowledged)
     assert seen == [False, False, False, True, False, False, False, False, True]
+
+
+def test_a_batch_off_its_schedule_is_a_condition_of_the_line() -> None:
+    rule = DeviationRule(column="core_kg_h", tag="PI-1.PV", tolerance=1.0)
+    watch = DeviationSettings(persist_min=2, settle_min=0, rules=(rule,))
+    core = LineCore(replace(SETUP, schedule=reference_schedule(), deviation=watch))
+    core.batch = Batch(state=BatchState.RUNNING, batch_id=7, minutes=20.0, known=True)
+    good = np.full(2, Quality.GOOD, np.uint8)
+    for second in range(121):
+        values = np.array([500.0, 1.0], np.float32)
+        core.observe(Row(float(second), values, good, np.zeros(2, np.uint8), second, second), {})
+        core.decide(
+            Surroundings(
+                now_s=float(second), plc=plc(20), seen={}, buffer_fill=0.0, model_loaded=True
+            )
+        )
+    text = next(t for t in core.texts if t.condition is Condition.SCHEDULE_DEVIATION)
+    assert text.cause.startswith("PI-1.PV 500 against 915.5 of schedule step 1: The batch does")

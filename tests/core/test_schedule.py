@@ -9,9 +9,11 @@ import pytest
 
 from edge.core.schedule import (
     COLUMNS,
+    REFERENCE_FEEDS,
     Schedule,
     ScheduleError,
     format_csv,
+    header,
     parse_csv,
     reference_schedule,
 )
@@ -92,3 +94,19 @@ def test_every_fault_is_reported_at_once() -> None:
         "line 3",
         "line 4",
     ]
+
+
+def test_the_header_carries_tanks_and_whatever_else() -> None:
+    feeds = replace(REFERENCE_FEEDS, core_mol_kg=(1.5, 0.1, 0.0), naoh_mol_kg=(8.0,))
+    feeds = replace(feeds, shell_mol_kg=(1.1765, 0.2928, 0.0872))
+    schedule = replace(reference_schedule(), feeds=feeds)
+    text = format_csv(schedule, header=("c_alk: 0.134", "a remark"))
+    assert parse_csv(text).feeds == feeds
+    assert header(text)["c_alk"] == "0.134"
+    assert "mol_kg" not in format_csv(reference_schedule())
+
+
+@pytest.mark.parametrize("value", ["", "1 2", "1 2 x", "0 0 0", "-1 1 1", "nan 1 1", "99 1 1"])
+def test_a_tank_that_cannot_be_is_a_fault(value: str) -> None:
+    with pytest.raises(ScheduleError, match=r"line 1: core_mol_kg = '.*'; permitted: 3 number"):
+        parse_csv(f"# core_mol_kg: {value}\n{HEADING}\n{ROW}")
