@@ -28,7 +28,7 @@ from edge.runtime.line import RING, LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import open_ring
 from edge.runtime.status import StatusFile
-from edge.runtime.store.recorder import Recorder
+from edge.runtime.store.recorder import Recorder, model_text
 from edge.runtime.store.store import DAY_S, Store
 from edge.runtime.takeup import TakeUp
 
@@ -153,7 +153,7 @@ class App:
             self._clock,
             directory,
             Recorder(
-                line, self.store, model=_model_text(engine),
+                line, self.store, model=model_text(engine),
                 config_sha256=self.appliance.config_sha256,
             ),
         )  # fmt: skip
@@ -211,11 +211,3 @@ class App:
             schedule=line.schedule,
             deviation=line.deviation,
         )
-
-
-def _model_text(engine: Engine | None) -> str:
-    """Name, serial and hash of a model, as the history keeps them."""
-    if engine is None:
-        return "none"
-    card = engine.bundle.card
-    return f"{card.name}, serial {card.serial}, SHA-256 {engine.bundle.model_sha256}"

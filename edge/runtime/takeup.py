@@ -172,6 +172,7 @@ class TakeUp:
         await asyncio.to_thread(
             audit.append, "trial", report.outcome.value, **facts, detail=report.text
         )
+        runner.recorder.updated(report.release, report.outcome.value, report.text, runner.engine)
         if report.outcome is Outcome.PASSED:
             self._running[line.name] = chosen
             runner.settle(Condition.UPDATE_FAILED)

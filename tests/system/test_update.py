@@ -13,6 +13,8 @@ import edge.runtime.takeup
 from edge.config.types import Appliance
 from edge.core.conditions import Condition
 from edge.core.registers import Alarm, Ne107, Status
+from edge.runtime.store.reader import History
+from edge.runtime.store.schema import FILE_NAME
 from edge.update import audit
 from edge.update.audit import Audit
 from edge.update.install import Installer
@@ -206,6 +208,11 @@ def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_min
     assert told[:2] == [("apply", "done"), ("trial", "passed")]
     assert caplog.text.count("trial of release 1.2, step") == 3
     assert "severity 0, candidate" in caplog.text
+    with History(plant.appliance.history.directory / FILE_NAME) as found:
+        updates = [event.body for event in found.events(kind="update")]
+    assert (updates[0]["release"], updates[0]["outcome"]) == ("release 1.2", "passed")
+    assert "serial 2" in updates[0]["model"]
+    assert "serial 1" in updates[-1]["model"]
 
 
 @pytest.mark.usefixtures("short_shadow")

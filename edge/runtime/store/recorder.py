@@ -24,6 +24,7 @@ from edge.core.ring import Ring
 from edge.core.tags import Quality, Reason
 from edge.core.trim import Held
 from edge.core.verdict import NoScore
+from edge.runtime.infer import Engine
 from edge.runtime.store.minute import Times
 from edge.runtime.store.records import BatchAt, Event, Minute, Step
 from edge.runtime.store.store import Store
@@ -76,6 +77,13 @@ class Recorder:
         if self._replaced_s is not None and now_s - self._replaced_s < SHOWN_S:
             seen[Condition.RING_REPLACED] = store.replaced
         return seen
+
+    def updated(self, release: str, outcome: str, text: str, engine: Engine | None) -> None:
+        """A trial ended: log it, and file what follows under the model that decides now."""
+        self.model = model_text(engine)
+        self._store.event(
+            "update", self.line.name, release=release, outcome=outcome, text=text, model=self.model
+        )
 
     # Rows.
 
@@ -303,3 +311,11 @@ def _without_holes(times: Times, row_s: float) -> Times:
     nearest = known[np.abs(np.arange(len(times))[:, None] - known[None, :]).argmin(axis=1)]
     filled: Times = times[nearest] + (np.arange(len(times)) - nearest) * row_s
     return filled
+
+
+def model_text(engine: Engine | None) -> str:
+    """Name, serial and hash of a model, as the history keeps them."""
+    if engine is None:
+        return "none"
+    card = engine.bundle.card
+    return f"{card.name}, serial {card.serial}, SHA-256 {engine.bundle.model_sha256}"
