@@ -49,7 +49,7 @@ class App:
         """
         self.appliance = appliance
         self._clock, self._notifier = clock, notifier
-        self._status = StatusFile(appliance.runtime_dir)
+        self._status = StatusFile(appliance.runtime_dir, appliance.metrics_file)
         self._status_fault = ""
         self.lines = [self._line(line) for line in appliance.lines]
 

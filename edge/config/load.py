@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge.config import addresses, build, cross, cross_opcua, cross_tls, cross_trim
+from edge.config import addresses, build, cross, cross_opcua, cross_poll, cross_tls, cross_trim
 from edge.config.document import Document
 from edge.config.faults import ConfigError, Fault, suggestion
 from edge.config.keys import Protocol
@@ -179,12 +179,15 @@ def _line(site: _Site, name: str) -> _LineSet:
     codes = None if components is None else cross.named_rows(components, "component", "code")
     if line is not None:
         cross.check_line(line, schedule)
+        cross_poll.check_groups(line)
         cross_opcua.check_security(line, site.directory)
         cross_tls.check_tls(line, site.directory)
     if components is not None:
         cross.check_components(components)
     if tags is not None:
         cross.check_tags(tags, link_rows, codes)
+    if tags is not None and line is not None:
+        cross_poll.check_tags(tags, line, link_rows)
     if outputs is not None:
         cross.check_outputs(outputs, link_rows)
     if trim is not None:

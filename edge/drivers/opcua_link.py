@@ -183,12 +183,15 @@ class Connection:
             client = self.client
             if client is None or (only is not None and client is not only):
                 raise Failed(Reason.NOT_CONNECTED, "not connected")
+            now_s = asyncio.get_running_loop().time
+            sent_s = now_s()
             try:
                 async with asyncio.timeout(self._timeout_s):
                     yield client
             except Exception as exc:
                 raise self._failed(client, exc) from exc
             self._counters.ok += 1
+            self._counters.rtt.add(now_s() - sent_s)
             self._timeouts_in_a_row = 0
 
     def _failed(self, client: Client, exc: Exception) -> Failed:

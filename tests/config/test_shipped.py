@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.check import FINE, check, request_count
+from edge.config.check import FINE, check
 from edge.config.load import load
 from edge.config.types import Appliance, ModbusSource, OpcUaSource
+from edge.config.traffic import request_count
 from edge.core.codec import WORDS
 
 CONFIG = Path(__file__).parents[2] / "firmware_config"
