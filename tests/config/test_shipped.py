@@ -8,8 +8,8 @@ import pytest
 
 from edge.config.check import FINE, check
 from edge.config.load import load
-from edge.config.types import Appliance, ModbusSource, OpcUaSource
 from edge.config.traffic import request_count
+from edge.config.types import Appliance, ModbusSource, OpcUaSource
 from edge.core.codec import WORDS
 
 CONFIG = Path(__file__).parents[2] / "firmware_config"
