@@ -7,6 +7,7 @@ not happen must be seen.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -78,6 +79,18 @@ class LinkCounters(RequestCounters):
         if found is None:
             found = self.units[unit_id] = RequestCounters()
         return found
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was asked to stop; called when a request has ended.
+
+    `asyncio.wait_for` of Python 3.11, inside both protocol libraries, hands out an answer (or the
+    end of the connection) that comes in the same instant as a cancellation, and forgets the latter:
+    the task would then go on for ever, and the daemon could not stop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def check_write(

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from edge.config.types import SERIAL_BITS, ModbusLink, Table, TagRow, WordBlock
 from edge.core.tags import Quality, Reason
-from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
+from edge.drivers.base import LinkCounters, LinkError, Sample, check_write, heed_cancellation
 from edge.drivers.modbus_frame import DoubtError, LostError, Mbap, Rtu, SilenceError, WireError
 from edge.drivers.modbus_reader import BlockReader, Unit
 from edge.drivers.modbus_wire import MAX_READ_REGISTERS, MAX_WRITE_REGISTERS, DeviceError, Wire
@@ -168,6 +168,7 @@ class ModbusDriver:
                 raise
             finally:
                 self._idle_since_s = loop.time()
+                heed_cancellation()
             self._tally(unit_id, "ok")
             self._answered(unit_id, loop.time() - sent_s)
             return answer

@@ -18,7 +18,7 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from edge.config.types import OpcUaLink
 from edge.core.conditions import Condition
 from edge.core.tags import Reason
-from edge.drivers.base import LinkCounters
+from edge.drivers.base import LinkCounters, heed_cancellation
 from edge.drivers.opcua_answers import TOO_LARGE, describe
 from edge.drivers.opcua_session import (
     Session,
@@ -190,6 +190,8 @@ class Connection:
                     yield client
             except Exception as exc:
                 raise self._failed(client, exc) from exc
+            finally:
+                heed_cancellation()
             self._counters.ok += 1
             self._counters.rtt.add(now_s() - sent_s)
             self._timeouts_in_a_row = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge.core.tags import Quality, Reason
+from edge.drivers.modbus_wire import DeviceError
 from tests.drivers.plc import EXPECTED, ROWS, Virtual, check, row, running, settle
 from tests.faultserver import Connection, Request, exception, hang_up, silent
 
@@ -101,5 +103,27 @@ def test_a_silent_unit_is_silent_for_every_group(
             sample = await driver.read(group)
             assert Reason.TIMEOUT in sample.reason
             assert len(server.requests) == asked + (not group), "the breaker is the unit's"
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("answered", [True, False], ids=["answer", "end of connection"])
+def test_a_stop_is_not_forgotten_when_the_request_ends_in_the_same_instant(
+    answered: bool, virtual: Virtual, free_port: Port
+) -> None:
+    async def main() -> None:
+        async with running(free_port()) as (server, driver):
+            server.always = silent
+            asking = asyncio.create_task(driver.read_words("R"))
+            await settle(0.1)
+            wire = driver._wire
+            assert wire is not None
+            if answered:
+                wire._client.ctx.response_future.set_exception(DeviceError(4))
+            else:
+                wire.close("stopped")
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
 
     virtual(main())
