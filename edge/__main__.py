@@ -144,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument(
         "--runtime", type=Path, metavar="DIR", help="instead of the configured runtime_dir"
     )
-    status.add_argument("--json", action="store_true", help="machine-readable")
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="machine-readable; docs/status.md")
+    form.add_argument("--metrics", action="store_true", help="as Prometheus text")
     status.add_argument(
         "--watch", action="store_true", help="print again every second until stopped"
     )
@@ -283,7 +285,10 @@ def _status(options: argparse.Namespace) -> int:
 
     runtime_dir = options.runtime or _load(options).runtime_dir
     while True:
-        code = status.run(runtime_dir, as_json=options.json, only=tuple(options.line or ()))
+        code = status.run(
+            runtime_dir, as_json=options.json, as_metrics=options.metrics,
+            only=tuple(options.line or ()),
+        )  # fmt: skip
         if not options.watch:
             return code
         time.sleep(1.0)

@@ -55,7 +55,7 @@ class App:
         """
         self.appliance = appliance
         self._clock, self._notifier = clock, notifier
-        self._status = StatusFile(appliance.runtime_dir)
+        self._status = StatusFile(appliance.runtime_dir, appliance.metrics_file)
         self._status_fault = ""
         history = appliance.history
         self.store = Store(

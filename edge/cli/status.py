@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edge.runtime import metrics
 from edge.runtime import status as status_file
 
 NE107_WORDS = {
@@ -24,7 +25,12 @@ NOT_RUNNING = 1
 
 
 def run(
-    runtime_dir: Path, *, as_json: bool, only: Sequence[str] = (), now_s: float | None = None
+    runtime_dir: Path,
+    *,
+    as_json: bool,
+    as_metrics: bool = False,
+    only: Sequence[str] = (),
+    now_s: float | None = None,
 ) -> int:
     """Print the status of a running daemon. Returns the worst NE 107 number of its lines.
 
@@ -38,7 +44,7 @@ def run(
         running = [str(line["name"]) for line in document["lines"]]
         missing = [name for name in only if name not in running]
         document["lines"] = [x for x in document["lines"] if not only or x["name"] in only]
-        text = render(document)
+        text = metrics.render(document).splitlines() if as_metrics else render(document)
         code = max((int(line["ne107"]) for line in document["lines"]), default=1, key=_rank)
     except FileNotFoundError:
         print(
@@ -63,7 +69,7 @@ def run(
     # A file from the future was written before the clock was set back, by nobody who still lives.
     if not -status_file.STALE_S <= age_s <= status_file.STALE_S:
         when = f"{age_s:.0f} s ago" if age_s > 0 else f"{-age_s:.0f} s in the future"
-        where = sys.stderr if as_json else sys.stdout
+        where = sys.stderr if as_json or as_metrics else sys.stdout
         print(f"STALE: written {when}; the daemon has stopped or hangs", file=where)
         return NOT_RUNNING
     if not as_json:
@@ -89,6 +95,7 @@ def render(document: dict[str, Any]) -> list[str]:
             for suspect in verdict["suspects"]
         ]
         out += [f"  NaOH trim  {trim['text']}", f"  data       {line['data_text']}"]
+        out += [f"  rows       {text}" for text in _rows(line)]
         for link in line["links"]:
             state = "connected" if link["connected"] else "NOT CONNECTED"
             out.append(
@@ -96,6 +103,7 @@ def render(document: dict[str, Any]) -> list[str]:
                 f"lost {link['lost']}  bad answers {link['bad_answers']}  "
                 f"exceptions {link['exceptions']}  {link['last_error']}".rstrip()
             )
+            out += [f"    {text}" for text in _round_trips(link)]
         for condition in line["conditions"]:
             out.append(f"  ! {condition['text']}")
     history = document.get("history")
@@ -105,6 +113,49 @@ def render(document: dict[str, Any]) -> list[str]:
         if history["fault"]:
             out.append(f"  ! {history['fault']}")
     return out
+
+
+def _rows(line: dict[str, Any]) -> list[str]:
+    """The acquisition of a line: its rows, its oldest value, its poll groups."""
+    found, tags = line["acquisition"], line["tags"]
+    text = [
+        f"{found['rows']}, {found['gap_rows']} gaps, {found['overruns']} overruns; late p99 "
+        f"{_ms(found['late']['p99_ms'])}, skew p50 {_ms(found['skew']['p50_ms'])} p99 "
+        f"{_ms(found['skew']['p99_ms'])}"
+    ]
+    ages = [(tag["age_s"], tag["name"]) for tag in tags if tag["age_s"] is not None]
+    never = len(tags) - len(ages)
+    oldest = f"oldest value {max(ages)[1]}, {max(ages)[0]:.1f} s" if ages else ""
+    unseen = f"{never} tags never read" if never else ""
+    text += filter(None, ["; ".join(filter(None, (oldest, unseen)))])
+    text += [
+        f"group {group['name']} on {group['link']}: every {group['poll_s']:g} s, {group['polls']} "
+        f"polls, {group['missed']} missed, {group['overruns']} overruns; late p99 "
+        f"{_ms(group['late']['p99_ms'])}, skew p99 {_ms(group['skew']['p99_ms'])}"
+        for group in found["groups"]
+    ]
+    return text
+
+
+def _round_trips(link: dict[str, Any]) -> list[str]:
+    """Round trips of a link, and its units where there are several."""
+    text = [f"round trip {_percentiles(link['rtt'])}"]
+    units = link["units"] if len(link["units"]) > 1 else []
+    text += [
+        f"unit {unit['unit_id']}: ok {unit['ok']}  timeouts {unit['timeouts']}  lost "
+        f"{unit['lost']}  bad answers {unit['bad_answers']}  exceptions {unit['exceptions']}  "
+        f"round trip {_percentiles(unit['rtt'])}"
+        for unit in units
+    ]
+    return text if link["rtt"]["count"] else text[1:]
+
+
+def _percentiles(found: dict[str, Any]) -> str:
+    return f"p50 {_ms(found['p50_ms'])} p99 {_ms(found['p99_ms'])}"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g} ms"
 
 
 def _rank(ne107: int) -> int:

@@ -21,6 +21,7 @@ from edge.config.types import (
     OpcUaSecurity,
     OpcUaSource,
     Outputs,
+    PollGroup,
     Source,
     TagRow,
     TlsFiles,
@@ -69,6 +70,7 @@ def appliance(
         lines=tuple(_line(directory, parts) for parts in lines),
         config_sha256=sha256,
         trust_root=directory / "trust" / "root.json",
+        metrics_file=Path(values["metrics_file"]) if "metrics_file" in values else None,
     )
 
 
@@ -112,6 +114,7 @@ def _line(directory: Path, parts: LineParts) -> Line:
         schedule=parts.schedule,
         trim=None if parts.trim is None else _trim(parts.trim),
         deviation=_deviation(parts.line["deviation"]) if "deviation" in parts.line else None,
+        groups=tuple(PollGroup(**row) for row in parts.line["poll_group"]),
         simulation=parts.line["simulation"],
     )
 
@@ -161,7 +164,7 @@ _TAG_KEYS = ("name", "text", "unit", "low", "high", "component", "part", "frozen
 def _tag_row(row: Values) -> TagRow:
     no_range = {"low": 0.0, "high": 0.0}  # a string has no range
     tag = Tag(**no_range | {name: row[name] for name in _TAG_KEYS if name in row})
-    return TagRow(tag=tag, source=_source(row))
+    return TagRow(tag=tag, source=_source(row), group=row["poll_group"])
 
 
 def _source(row: Values) -> Source:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge.config import traffic
 from edge.config.keys import PROTOCOL_NAMES
 from edge.config.load import ConfigError, load
-from edge.config.reads import plan_reads
 from edge.config.types import (
     Appliance,
     Line,
     Link,
     ModbusLink,
     OpcUaLink,
+    PollGroup,
     TagRow,
     WordBlock,
 )
@@ -76,9 +77,11 @@ def _line(line: Line) -> list[str]:
 
 
 def _link(line: Line, link: Link) -> str:
-    rows = [row for row in (*line.tags, *line.context) if row.source.link == link.name]
-    requests = request_count(link, rows)
-    asked = f"{len(rows)} values in {requests} request{'' if requests == 1 else 's'} a row"
+    asked = ", ".join(
+        text
+        for group in traffic.rates(line)
+        if (text := _asked(link, traffic.rows_of_group(line, link, group), group))
+    )
     if isinstance(link, ModbusLink):
         return f"link       {link.name}: {PROTOCOL_NAMES[link.protocol]} {link.at}, {asked}"
     return f"link       {link.name}: OPC UA {link.url}, {asked}{_security(link)}"
@@ -96,11 +99,13 @@ def _security(link: OpcUaLink) -> str:
     )
 
 
-def request_count(link: Link, rows: Sequence[TagRow]) -> int:
-    """Requests one poll of these tags costs on the link."""
-    if isinstance(link, OpcUaLink):
-        return -(-len(rows) // link.max_nodes_per_read)
-    return len(plan_reads(link, rows))
+def _asked(link: Link, rows: Sequence[TagRow], group: PollGroup) -> str:
+    """Values and requests of one rate; "" where a group has nothing on the link."""
+    requests = traffic.request_count(link, rows)
+    what = f"{len(rows)} values in {requests} request{'' if requests == 1 else 's'}"
+    if not group.name:
+        return f"{what} a row"
+    return f"{what} every {group.poll_s:g} s ({group.name})" if rows else ""
 
 
 def _trim(line: Line) -> str:
@@ -152,6 +157,7 @@ def _warnings(line: Line) -> list[str]:
         for link in line.links
         if isinstance(link, OpcUaLink) and link.security.policy == "none" and not line.simulation
     ]
+    found += traffic.warnings(line)
     if line.outputs.block_r is None:
         found.append(f"{place}: no block R, so neither the PLC's heartbeat nor answers are seen")
     if len(line.tags) > TAGS_BAD_BITS:

@@ -34,7 +34,7 @@ KIND_NAMES: dict[Kind, str] = {
     "rows": "list of tables",
 }
 
-Refers = Literal["", "link", "component", "tag", "schedule"]
+Refers = Literal["", "link", "component", "tag", "schedule", "poll_group"]
 
 
 class Need(Enum):

@@ -15,6 +15,7 @@ from edge.config import (
     cross,
     cross_deviation,
     cross_opcua,
+    cross_poll,
     cross_tls,
     cross_trim,
 )
@@ -187,12 +188,15 @@ def _line(site: _Site, name: str) -> _LineSet:
     codes = None if components is None else cross.named_rows(components, "component", "code")
     if line is not None:
         cross.check_line(line, schedule)
+        cross_poll.check_groups(line)
         cross_opcua.check_security(line, site.directory)
         cross_tls.check_tls(line, site.directory)
     if components is not None:
         cross.check_components(components)
     if tags is not None:
         cross.check_tags(tags, link_rows, codes)
+    if tags is not None and line is not None:
+        cross_poll.check_tags(tags, line, link_rows)
     if outputs is not None:
         cross.check_outputs(outputs, link_rows)
     if line is not None:

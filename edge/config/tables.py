@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from edge.config.keys import MODBUS, PROTOCOLS, FileSpec, Key, Need, Protocol, Section
 from edge.config.tables_opcua import SECURITY_KEYS, SUBSCRIPTION_KEYS
+from edge.config.tables_poll import POLL_GROUP
 from edge.config.types import RTU_GAP, HistorySettings
 from edge.core.registers import BLOCK_R_WORDS, BLOCK_W_WORDS
 
@@ -58,6 +59,12 @@ APPLIANCE = Section(
             doc="Status file; may be lost at a restart."),
         Key(name="history", kind="table", section=HISTORY, default=Need.OPTIONAL,
             doc="The history kept on this appliance; may be left out."),
+        Key(name="metrics_file", kind="text", default=Need.OPTIONAL, pattern=r"/.*\.prom",
+            example="/var/lib/prometheus/node-exporter/ncm-edge.prom",
+            remedy="give an absolute path that ends with .prom: the collector reads no other",
+            doc="Where the figures of the status file also go as Prometheus text, each second, "
+            "for the textfile collector of the node exporter; left out, nowhere. The service "
+            "must be allowed to write there (ReadWritePaths)."),
     ),
 )  # fmt: skip
 
@@ -261,6 +268,9 @@ LINE = Section(
             doc="Watch on the run against its schedule; left out, nothing is compared."),
         Key(name="link", kind="rows", section=LINK, min_items=1,
             doc="Connections to PLCs, DCS and OPC UA servers: one [[link]] table each."),
+        Key(name="poll_group", kind="rows", section=POLL_GROUP, default=(),
+            doc="Tags that are read faster or slower than the row: one [[poll_group]] table for "
+            "each rate. Tags that name none are read once a row."),
     ),
 )  # fmt: skip
 
@@ -319,6 +329,8 @@ def _tag_keys(*, context: bool) -> tuple[Key, ...]:
             "may be constant."),
         Key(name="link", kind="text", refers="link", pattern=_NAME, example="plc",
             doc="Link in line.toml that delivers it."),
+        Key(name="poll_group", kind="text", refers="poll_group", default="", pattern=_NAME,
+            example="agitator", doc="Poll group in line.toml; left out, it is read once a row."),
         Key(name="unit_id", kind="whole", protocol=MODBUS, low=0, high=255, default=1,
             doc="Modbus unit id."),
         Key(name="table", kind="choice", protocol=MODBUS, choices=_TABLES,

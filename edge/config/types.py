@@ -12,6 +12,7 @@ from typing import Literal
 
 from edge.core.codec import Encoding
 from edge.core.deviation import DeviationSettings
+from edge.core.reduce import Reduction
 from edge.core.schedule import Schedule
 from edge.core.tags import Tag
 from edge.core.topology import Topology
@@ -162,12 +163,28 @@ class OpcUaSource:
 Source = ModbusSource | OpcUaSource
 
 
+ROW_GROUP = ""
+"""Poll group of the tags that are read once a row: all that name no other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollGroup:
+    """Tags with a rate of their own; `poll_s` divides the row or is a multiple of it."""
+
+    name: str
+    poll_s: float
+    reduce: Reduction = "last"
+    """How the samples of a row become one value, where there are several."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagRow:
     """One row of tags.toml."""
 
     tag: Tag
     source: Source
+    group: str = ROW_GROUP
+    """Poll group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +250,8 @@ class Line:
     """None: the plant has entered no limits, so no suggestion is ever offered."""
     deviation: DeviationSettings | None = None
     """None: the run is not compared with its schedule."""
+    groups: tuple[PollGroup, ...] = ()
+    """Poll groups; empty: every tag is read once a row."""
     simulation: bool = False
     """The links lead to a digital twin or a replay: nothing here may be acted on."""
 
@@ -261,3 +280,5 @@ class Appliance:
     history: HistorySettings = HistorySettings()
     trust_root: Path = Path("/etc/ncm-edge/trust/root.json")
     """The provisioned root of trust of updates; where there is none, none are accepted."""
+    metrics_file: Path | None = None
+    """Prometheus text for a textfile collector; None: not written."""

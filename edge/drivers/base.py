@@ -7,6 +7,7 @@ not happen must be seen.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from edge.config.types import WordBlock
 from edge.core.conditions import Condition
+from edge.core.histogram import Histogram
 
 
 class LinkError(Exception):
@@ -41,16 +43,26 @@ class Sample:
 
 
 @dataclass(slots=True)
-class LinkCounters:
+class RequestCounters:
+    """What became of the requests to one unit, or over one link."""
+
+    ok: int = 0
+    timeouts: int = 0
+    lost: int = 0
+    """Unit: requests that the end of the connection left without an answer. Link: connections
+    lost after they had answered."""
+    bad_answers: int = 0
+    exceptions: int = 0
+    rtt: Histogram = field(default_factory=Histogram)
+    """Request sent to answer complete, for every request that was answered."""
+
+
+@dataclass(slots=True)
+class LinkCounters(RequestCounters):
     """Diagnostics of one link, shown by `ncm-edge status`."""
 
     connected: bool = False
     connects: int = 0
-    ok: int = 0
-    timeouts: int = 0
-    lost: int = 0
-    bad_answers: int = 0
-    exceptions: int = 0
     last_error: str = ""
     rtt_ms: float = 0.0
     """Duration of the last complete poll, ms."""
@@ -58,6 +70,27 @@ class LinkCounters:
     """What is wrong beyond up and down (certificates, say), with its detail."""
     bad_addresses: list[str] = field(default_factory=list)
     """Addresses the device refuses (exception 2), learnt by bisection."""
+    units: dict[int, RequestCounters] = field(default_factory=dict)
+    """By Modbus unit id; empty where the protocol has no units."""
+
+    def unit(self, unit_id: int) -> RequestCounters:
+        """The counters of one unit, made when it is first asked."""
+        found = self.units.get(unit_id)
+        if found is None:
+            found = self.units[unit_id] = RequestCounters()
+        return found
+
+
+def heed_cancellation() -> None:
+    """Raise CancelledError if this task was asked to stop; called when a request has ended.
+
+    `asyncio.wait_for` of Python 3.11, inside both protocol libraries, hands out an answer (or the
+    end of the connection) that comes in the same instant as a cancellation, and forgets the latter:
+    the task would then go on for ever, and the daemon could not stop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def check_write(
@@ -91,8 +124,11 @@ class Driver(Protocol):
     async def run(self) -> None:
         """Own the link until cancelled: connect, reconnect with jittered back-off, for ever."""
 
-    async def read(self) -> Sample:
-        """Poll every tag of the link once, bounded by the link's timeout; no LinkError."""
+    async def read(self, group: str | None = None) -> Sample:
+        """Poll every tag of the link once, bounded by the link's timeout; no LinkError.
+
+        With a poll `group`, only its tags are asked for, and nothing said of others means anything.
+        """
 
     async def read_words(self, block: str) -> tuple[int, ...]:
         """Read a configured word block ("R", or "W" for the read-back). Raises LinkError."""

@@ -23,9 +23,9 @@ import numpy.typing as npt
 
 from edge.config.types import SERIAL_BITS, ModbusLink, Table, TagRow, WordBlock
 from edge.core.tags import Quality, Reason
-from edge.drivers.base import LinkCounters, LinkError, Sample, check_write
+from edge.drivers.base import LinkCounters, LinkError, Sample, check_write, heed_cancellation
 from edge.drivers.modbus_frame import DoubtError, LostError, Mbap, Rtu, SilenceError, WireError
-from edge.drivers.modbus_reader import BlockReader
+from edge.drivers.modbus_reader import BlockReader, Unit
 from edge.drivers.modbus_wire import MAX_READ_REGISTERS, MAX_WRITE_REGISTERS, DeviceError, Wire
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,13 @@ BACKOFF_S = (0.1, 2.0)
 """First and longest pause before another connection attempt; jitter takes up to half of it."""
 TIMEOUTS_TO_DROP = 3
 """Time-outs in a row, over all units, after which the connection is given up."""
+_OUTCOMES: tuple[tuple[type[WireError], str], ...] = (
+    (DeviceError, "exceptions"),
+    (SilenceError, "timeouts"),
+    (DoubtError, "bad_answers"),
+    (WireError, "lost"),
+)
+"""What a failed request is counted as: the first that fits."""
 
 
 class ModbusDriver:
@@ -63,7 +70,14 @@ class ModbusDriver:
         self._idle_since_s = 0.0
         self._timeouts_in_a_row = 0
         self._said: str | None = None
-        self._reader = BlockReader(link, tuple(rows), self.counters, self._read)
+        units: dict[int, Unit] = {}
+        self._readers: dict[str, tuple[npt.NDArray[np.intp], BlockReader]] = {}
+        """By poll group: which rows, and who reads them."""
+        for group in dict.fromkeys(row.group for row in rows):
+            where = [i for i, row in enumerate(rows) if row.group == group]
+            own = tuple(rows[i] for i in where)
+            reader = BlockReader(link, own, self.counters, self._read, units)
+            self._readers[group] = np.array(where, np.intp), reader
         for name, block in self._blocks.items():
             most = MAX_WRITE_REGISTERS if name == "W" else MAX_READ_REGISTERS
             if not 1 <= block.count <= most or not 0 <= _first(block) <= 0x10000 - block.count:
@@ -101,7 +115,8 @@ class ModbusDriver:
             if opened:
                 await asyncio.sleep(self._link.pause_after_connect_ms / 1000)
                 self._timeouts_in_a_row = 0
-                self._reader.opened()
+                for _, reader in self._readers.values():
+                    reader.opened()
                 self._wire = wire
                 await wire.lost.wait()
         finally:
@@ -138,28 +153,35 @@ class ModbusDriver:
             wire = self._wire
             if wire is None:
                 raise LostError("not connected")
+            sent_s = loop.time()
             try:
                 answer = await ask(wire)
             except WireError as exc:
                 self.counters.last_error = str(exc)
+                self._tally(unit_id, next(c for e, c in _OUTCOMES if isinstance(exc, e)))
                 if isinstance(exc, DeviceError):
-                    self.counters.exceptions += 1
-                    self._answered()
+                    self._answered(unit_id, loop.time() - sent_s)
                 elif isinstance(exc, SilenceError):
-                    self.counters.timeouts += 1
                     self._timeouts_in_a_row += 1
                     if self._timeouts_in_a_row >= TIMEOUTS_TO_DROP:
                         wire.close(f"{TIMEOUTS_TO_DROP} requests in a row without an answer")
-                elif isinstance(exc, DoubtError):
-                    self.counters.bad_answers += 1
                 raise
             finally:
                 self._idle_since_s = loop.time()
-            self.counters.ok += 1
-            self._answered()
+                heed_cancellation()
+            self._tally(unit_id, "ok")
+            self._answered(unit_id, loop.time() - sent_s)
             return answer
 
-    def _answered(self) -> None:
+    def _tally(self, unit_id: int, outcome: str) -> None:
+        unit = self.counters.unit(unit_id)
+        # What a link has lost are connections, which `run` counts, not requests.
+        for counters in (unit,) if outcome == "lost" else (unit, self.counters):
+            setattr(counters, outcome, getattr(counters, outcome) + 1)
+
+    def _answered(self, unit_id: int, rtt_s: float) -> None:
+        self.counters.rtt.add(rtt_s)
+        self.counters.unit(unit_id).rtt.add(rtt_s)
         self._timeouts_in_a_row = 0
         if not self.counters.connected:
             self.counters.connected = True
@@ -175,15 +197,16 @@ class ModbusDriver:
 
     # --- the Driver protocol ---
 
-    async def read(self) -> Sample:
-        """Poll every tag once. Each request is bounded by the link's time-out; never raises."""
+    async def read(self, group: str | None = None) -> Sample:
+        """Poll every tag (of a group) once, each request bounded by the time-out; never raises."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        if self._wire is None:
-            values = np.full(self._count, np.nan)
-            reason = np.full(self._count, Reason.NOT_CONNECTED, np.uint8)
-        else:
-            values, reason = await self._reader.poll()
+        values = np.full(self._count, np.nan)
+        reason = np.full(self._count, Reason.NOT_CONNECTED, np.uint8)
+        if self._wire is not None:
+            for name, (where, reader) in self._readers.items():
+                if group is None or name == group:
+                    values[where], reason[where] = await reader.poll()
             self.counters.rtt_ms = (loop.time() - start_s) * 1000
         return Sample(
             values=values,
@@ -222,7 +245,11 @@ class ModbusDriver:
 
     def raw_words(self, index: int) -> tuple[int, ...]:
         """Registers of tag row `index` in the last good read; empty before the first one."""
-        return self._reader.raw_words(index)
+        for where, reader in self._readers.values():
+            found = np.flatnonzero(where == index)
+            if len(found):
+                return reader.raw_words(int(found[0]))
+        return ()
 
     def _at(self, name: str, block: WordBlock) -> str:
         return f'link "{self.name}": block {name} at unit {block.unit_id} holding {block.address}'

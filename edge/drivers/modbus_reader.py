@@ -1,4 +1,4 @@
-"""Polling on one Modbus link: planned blocks, bisection of refused ones, a breaker per unit.
+"""Polling one group of tags over Modbus: planned blocks, bisection, a breaker per unit.
 
 A block the device refuses (exception 2 or 3) is read again in halves within the same poll, so only
 the refused tag is lost. A unit that stays silent twice while others share the link is left alone
@@ -42,8 +42,8 @@ ReadWords = Callable[[int, Table, int, int], Awaitable[npt.NDArray[np.uint16]]]
 
 
 @dataclass(slots=True)
-class _Unit:
-    """Breaker of one unit id."""
+class Unit:
+    """Breaker of one unit id; the readers of a link share it."""
 
     silent: int = 0
     pause_s: float = 0.0
@@ -51,7 +51,7 @@ class _Unit:
 
 
 class BlockReader:
-    """Reads all tags of one link; what the device taught us is kept between polls."""
+    """Reads one poll group on one link; what the device taught us is kept between polls."""
 
     def __init__(
         self,
@@ -59,14 +59,21 @@ class BlockReader:
         rows: Sequence[TagRow],
         counters: LinkCounters,
         read_words: ReadWords,
+        units: dict[int, Unit],
     ) -> None:
-        """Raises ValueError when a row cannot be read over this link."""
+        """`units` is shared by all readers of the link: one unit is silent for all of them.
+
+        Raises ValueError when a row cannot be read over this link.
+        """
         self._link = link
         self._rows = rows
         self._counters = counters
         self._read_words = read_words
         self._plan = ReadPlan(plan_reads(link, rows))
-        self._units = {b.unit_id: _Unit() for b in self._plan.blocks}
+        self._units = units
+        for block in self._plan.blocks:
+            units.setdefault(block.unit_id, Unit())
+        self._noted: list[str] = []
         self._decoders: dict[Block, tuple[npt.NDArray[np.intp], BlockDecoder]] = {}
         """Block -> which rows it serves, and how."""
         self._last: dict[Block, npt.NDArray[np.uint16]] = {}
@@ -77,7 +84,7 @@ class BlockReader:
     def opened(self) -> None:
         """A new connection: whatever silenced the units may be over, and nobody has answered yet
         whom the silent ones could hold up."""
-        self._units = {unit_id: _Unit() for unit_id in self._units}
+        self._units.update({unit_id: Unit() for unit_id in self._units})
         self.reset()
 
     def reset(self) -> None:
@@ -166,7 +173,9 @@ class BlockReader:
             self.reset()
 
     def _note_bad(self) -> None:
-        self._counters.bad_addresses[:] = [self._describe(b) for b in self._plan.bad]
+        others = [text for text in self._counters.bad_addresses if text not in self._noted]
+        self._noted = [self._describe(b) for b in self._plan.bad]
+        self._counters.bad_addresses[:] = others + self._noted
 
     def _describe(self, block: Block) -> str:
         return f"{block} ({self._rows[block.spans[0].index].tag.name})"

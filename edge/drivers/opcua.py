@@ -68,7 +68,14 @@ class OpcUaDriver:
             link, self.counters, clock or SystemClock(), jitter, self._prepare
         )
         self._namespace = 0
-        self._reads: tuple[ua.ReadParameters, ...] = ()
+        self._groups = {
+            name: [i for i, row in enumerate(rows) if row.group == name]
+            for name in dict.fromkeys(row.group for row in rows)
+        }
+        """By poll group: which rows."""
+        self._reads: dict[str, tuple[tuple[list[int], ua.ReadParameters], ...]] = {}
+        """By poll group: (rows, request) of each Read."""
+        self._unknown: set[int] = set()
         self._chunk = link.max_nodes_per_read
         self._feed: Feed | None = None
 
@@ -91,20 +98,25 @@ class OpcUaDriver:
 
     def _plan_reads(self) -> None:
         nodes = [self._node(s.node) for s in self._sources]
-        self._reads = tuple(
-            read_request(nodes[i : i + self._chunk]) for i in range(0, len(nodes), self._chunk)
-        )
+        self._reads = {
+            name: tuple(
+                (part, read_request([nodes[i] for i in part]))
+                for at in range(0, len(where), self._chunk)
+                for part in (where[at : at + self._chunk],)
+            )
+            for name, where in self._groups.items()
+        }
 
     def _node(self, identifier: str) -> ua.NodeId:
         return ua.NodeId.from_string(f"ns={self._namespace};{identifier}")
 
     # --- the Driver protocol ---
 
-    async def read(self) -> Sample:
-        """Every node once, as read or as reported; each Read bounded by the time-out; no raise."""
+    async def read(self, group: str | None = None) -> Sample:
+        """Every node (of a group) once, as read or reported; each Read bounded by the time-out."""
         loop = asyncio.get_running_loop()
         start_s = loop.time()
-        out = await self._answers()
+        out = await self._answers(group)
         values = out.values * self._scale + self._offset
         quality, reason = out.quality.copy(), out.reason.copy()
         odd = ~np.isfinite(values) & (quality != Quality.BAD)
@@ -112,8 +124,12 @@ class OpcUaDriver:
         values[quality == Quality.BAD] = np.nan
         if self.counters.connected:
             self.counters.rtt_ms = (loop.time() - start_s) * 1000
+            self._unknown -= {
+                i for name, w in self._groups.items() if group in (None, name) for i in w
+            }
+            self._unknown |= out.unknown
             self.counters.bad_addresses[:] = [
-                f"{self._sources[i].node} ({self._names[i]})" for i in sorted(out.unknown)
+                f"{self._sources[i].node} ({self._names[i]})" for i in sorted(self._unknown)
             ]
         return Sample(
             values=values,
@@ -124,10 +140,10 @@ class OpcUaDriver:
             end_s=loop.time(),
         )
 
-    async def _answers(self) -> Answers:
+    async def _answers(self, group: str | None) -> Answers:
         client, feed = self._connection.client, self._feed
         if client is None or feed is None:
-            return (await self._poll(client))[0]
+            return (await self._poll(client, group))[0]
         if not feed.due() and not feed.lost:
             return feed.answers
         if not feed.lost:
@@ -142,31 +158,31 @@ class OpcUaDriver:
         self.counters.conditions.pop(Condition.SUBSCRIPTION_LOST, None)
         return feed.answers
 
-    async def _poll(self, client: Client | None) -> tuple[Answers, bool]:
+    async def _poll(self, client: Client | None, group: str | None = None) -> tuple[Answers, bool]:
         """Read every node, chunk by chunk: the answers, and whether every chunk was answered."""
         out = Answers(len(self._sources))
-        at, complete = 0, client is not None
-        for params in self._reads if client is not None else ():
-            count = len(params.NodesToRead)
+        complete = client is not None
+        reads = [r for name, rs in self._reads.items() if group in (None, name) for r in rs]
+        for at, (where, params) in enumerate(reads if client is not None else ()):
+            count = len(where)
             try:
                 async with self._connection.request(client) as open_client:
                     answers = await open_client.uaclient.read(params)
                     if len(answers) != count:
                         raise ValueError(f"{len(answers)} values, asked for {count}")
-                for i, answer in enumerate(answers, at):
+                for i, answer in zip(where, answers, strict=True):
                     out.put(i, answer)
             except Failed as exc:
                 complete = False
-                out.reason[at : at + count] = exc.reason
-                if exc.code in TOO_LARGE and count > 1:
+                out.reason[where] = exc.reason
+                smaller = exc.code in TOO_LARGE and count > 1
+                if smaller:
                     self._chunk = count // 2
                     self._plan_reads()
-                    out.reason[at:] = exc.reason
+                if smaller or exc.reason is Reason.TIMEOUT:
+                    for rest, _ in reads[at:]:
+                        out.reason[rest] = exc.reason
                     break
-                if exc.reason is Reason.TIMEOUT:
-                    out.reason[at:] = exc.reason
-                    break
-            at += count
         return out, complete
 
     async def read_words(self, block: str) -> tuple[int, ...]:

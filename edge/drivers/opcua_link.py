@@ -18,7 +18,7 @@ from asyncua.ua.uaerrors import UaStatusCodeError
 from edge.config.types import OpcUaLink
 from edge.core.conditions import Condition
 from edge.core.tags import Reason
-from edge.drivers.base import LinkCounters
+from edge.drivers.base import LinkCounters, heed_cancellation
 from edge.drivers.opcua_answers import TOO_LARGE, describe
 from edge.drivers.opcua_session import (
     Session,
@@ -183,12 +183,17 @@ class Connection:
             client = self.client
             if client is None or (only is not None and client is not only):
                 raise Failed(Reason.NOT_CONNECTED, "not connected")
+            now_s = asyncio.get_running_loop().time
+            sent_s = now_s()
             try:
                 async with asyncio.timeout(self._timeout_s):
                     yield client
             except Exception as exc:
                 raise self._failed(client, exc) from exc
+            finally:
+                heed_cancellation()
             self._counters.ok += 1
+            self._counters.rtt.add(now_s() - sent_s)
             self._timeouts_in_a_row = 0
 
     def _failed(self, client: Client, exc: Exception) -> Failed:

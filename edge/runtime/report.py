@@ -16,7 +16,7 @@ from edge.core.registers import Ne107
 from edge.core.tags import Quality, Reason
 from edge.core.trim import Expired, Held, Offered
 from edge.core.verdict import Verdict
-from edge.drivers.base import Driver
+from edge.runtime import diagnostics
 from edge.runtime.line import LineRunner
 
 SEVERITY = ("normal", "severity 1 (D-3)", "severity 2 (D-2)", "severity 3 (D-1)")
@@ -56,7 +56,6 @@ def line_section(line: LineRunner) -> dict[str, Any]:
     core, engine = line.core, line.engine
     card = None if engine is None else engine.bundle.card
     batch = core.batch
-    counters = line.poller.counters
     return {
         "name": line.line.name,
         "title": line.line.title,
@@ -84,9 +83,11 @@ def line_section(line: LineRunner) -> dict[str, Any]:
         f"({line.ring.opened})",
         "data_quality": core.data_quality,
         "tags": _tags(line),
-        "acquisition": asdict(counters),
+        "acquisition": diagnostics.acquisition(line.poller),
         "publication": {**asdict(line.publisher.counters), "read_error": line.publisher.read_error},
-        "links": [_link(name, driver) for name, driver in line.drivers.items()],
+        "links": [
+            diagnostics.link(driver.name, driver.counters) for driver in line.drivers.values()
+        ],
         "cycles": line.cycles,
     }
 
@@ -156,6 +157,7 @@ def _tags(line: LineRunner) -> list[dict[str, Any]]:
     row = line.last_row
     if row is None:
         return []
+    ages_s = line.poller.ages_s
     return [
         {
             "name": item.tag.name,
@@ -163,10 +165,7 @@ def _tags(line: LineRunner) -> list[dict[str, Any]]:
             "value": float(row.values[i]),
             "quality": Quality(int(row.quality[i])).name.lower(),
             "reason": _words(Reason(int(row.reason[i])).name),
+            "age_s": float(ages_s[i]),
         }
         for i, item in enumerate(line.line.tags)
     ]
-
-
-def _link(name: str, driver: Driver) -> dict[str, Any]:
-    return {"name": name, **asdict(driver.counters)}

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from edge.runtime.metrics import render
+
 FILE_NAME = "status.json"
 STALE_S = 10.0
 
@@ -20,27 +22,28 @@ STALE_S = 10.0
 class StatusFile:
     """Writer side. A write that fails is reported to the caller, never raised."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, metrics: Path | None = None) -> None:
+        """`metrics`: where the same figures go as Prometheus text; None: nowhere."""
         self.path = directory / FILE_NAME
         self._temporary = directory / (FILE_NAME + ".new")
+        self._metrics = metrics
 
     def write(self, document: dict[str, Any]) -> str:
-        """Replace the file; returns "" or the reason why it could not be replaced."""
-        try:
-            text = json.dumps(_plain(document), ensure_ascii=False)
-            # A lone surrogate (a server's undecodable text) becomes its JSON escape.
-            self._temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-            os.replace(self._temporary, self.path)  # noqa: PTH105 - the atomic call, by its name
-        except OSError as error:
-            return f"{self.path}: {error.strerror or error}"
-        return ""
+        """Replace the files; returns "" or the reasons why one could not be replaced."""
+        plain = _plain(document)
+        faults = [_replace(self.path, self._temporary, json.dumps(plain, ensure_ascii=False))]
+        if self._metrics is not None:
+            # The collector reads *.prom only, so it never sees the file in the making.
+            made = self._metrics.with_suffix(".new")
+            faults.append(_replace(self._metrics, made, render(plain)))
+        return "; ".join(filter(None, faults))
 
     def remove(self) -> None:
         """Take the file away at a clean stop, so that nobody reads a dead daemon's words.
 
         Where that is impossible (the directory is gone, or was never one) the stop goes on.
         """
-        for path in (self.path, self._temporary):
+        for path in filter(None, (self.path, self._temporary, self._metrics)):
             with contextlib.suppress(OSError):
                 path.unlink()
 
@@ -51,6 +54,16 @@ def read(directory: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError(f"{directory / FILE_NAME}: expected a JSON object")
     return document
+
+
+def _replace(path: Path, temporary: Path, text: str) -> str:
+    try:
+        # A lone surrogate (a server's undecodable text) becomes its JSON escape.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic call, by its name
+    except OSError as error:
+        return f"{path}: {error.strerror or error}"
+    return ""
 
 
 def _plain(value: Any) -> Any:

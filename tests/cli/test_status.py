@@ -10,10 +10,16 @@ import pytest
 
 from edge.__main__ import main
 from edge.cli import status
+from edge.core.histogram import Histogram
 from edge.core.registers import Ne107
+from edge.runtime import diagnostics
 
 Capture = pytest.CaptureFixture[str]
 WRITTEN_S = 1000.0
+COUNTS = {"ok": 5, "timeouts": 0, "lost": 0, "bad_answers": 0, "exceptions": 0}
+NOTHING = {**diagnostics.histogram(Histogram()), "p50_ms": None, "p99_ms": None}
+HISTOGRAM = {**NOTHING, "count": 3, "p50_ms": 0.9, "p99_ms": 20.0}
+HISTOGRAM["buckets"] = [1, 0, 2, *[0] * 16]
 
 
 def line(name: str = "ncm-1", ne107: int = 0, **more: Any) -> dict[str, Any]:
@@ -29,7 +35,24 @@ def line(name: str = "ncm-1", ne107: int = 0, **more: Any) -> dict[str, Any]:
         "links": [{
             "name": "plc", "connected": False, "ok": 5, "timeouts": 1, "lost": 0,
             "bad_answers": 0, "exceptions": 0, "last_error": "10.0.0.5:502: refused",
+            "connects": 2, "bad_addresses": ["holding 7"], "rtt": HISTOGRAM, "units": [
+                {"unit_id": 1, **COUNTS, "rtt": HISTOGRAM},
+                {"unit_id": 9, **COUNTS, "timeouts": 7, "rtt": NOTHING},
+            ],
         }],
+        "cycles": 60, "data_quality": 0.99, "publication": {"verified": 59, "mismatches": 1},
+        "tags": [
+            {"name": "FIC-103.PV", "quality": "good", "age_s": 0.25},
+            {"name": "WI-103.PV", "quality": "bad", "age_s": 12.0},
+            {"name": "PI-103.PV", "quality": "bad", "age_s": None},
+        ],
+        "acquisition": {
+            "rows": 60, "gap_rows": 2, "overruns": 3, "late": HISTOGRAM, "skew": NOTHING,
+            "groups": [{
+                "name": "agitator", "link": "plc", "poll_s": 0.125, "reduce": "mean", "polls": 480,
+                "missed": 4, "overruns": 1, "late": HISTOGRAM, "skew": HISTOGRAM,
+            }],
+        },
         "conditions": [{"text": "The drive is full. Free some room."}],
         **more,
     }  # fmt: skip
@@ -58,8 +81,17 @@ def test_everything_the_daemon_said_is_shown(tmp_path: Path, capsys: Capture) ->
         "             C07 NaOH 배관 (hose)  score 0.91",
         "  NaOH trim  held: leak suspected",
         "  data       99.0% of the tag-seconds of the last step good, 2 of 51 tags bad now",
+        "  rows       60, 2 gaps, 3 overruns; late p99 20 ms, skew p50 - p99 -",
+        "  rows       oldest value WI-103.PV, 12.0 s; 1 tags never read",
+        "  rows       group agitator on plc: every 0.125 s, 480 polls, 4 missed, 1 overruns; "
+        "late p99 20 ms, skew p99 20 ms",
         "  link plc: NOT CONNECTED  ok 5  timeouts 1  lost 0  bad answers 0  exceptions 0  "
         "10.0.0.5:502: refused",
+        "    round trip p50 0.9 ms p99 20 ms",
+        "    unit 1: ok 5  timeouts 0  lost 0  bad answers 0  exceptions 0  "
+        "round trip p50 0.9 ms p99 20 ms",
+        "    unit 9: ok 5  timeouts 7  lost 0  bad answers 0  exceptions 0  "
+        "round trip p50 - p99 -",
         "  ! The drive is full. Free some room.",
     ]
 

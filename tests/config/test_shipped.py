@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.config.check import FINE, check, request_count
+from edge.config.check import FINE, check
 from edge.config.load import load
+from edge.config.traffic import request_count
 from edge.config.types import Appliance, ModbusSource, OpcUaSource
 from edge.core.codec import WORDS
 

@@ -53,6 +53,7 @@ def _rows(source: Callable[[int, str], Source]) -> tuple[TagRow, ...]:
         TagRow(
             tag=Tag(name=n, text=n, unit="", low=-1e3, high=1e3, component="C01", part="meter"),
             source=source(i, n),
+            group="fast" if n == "B.PV" else "",
         )
         for i, n in enumerate(NAMES)
     )
@@ -174,6 +175,18 @@ def test_values_come_in_row_order_and_engineering_units(scene: Scene) -> None:
         assert sample.source_s.shape == sample.values.shape
         assert sample.end_s >= sample.start_s
         assert plc.driver.counters.connected
+
+    scene(act)
+
+
+def test_a_poll_group_is_read_by_itself(scene: Scene) -> None:
+    async def act(plc: Plc) -> None:
+        for group, where in (("fast", [1]), ("", [0, 2]), (None, [0, 1, 2])):
+            sample = await plc.driver.read(group)
+            assert np.array_equal(sample.values[where], VALUES[where])
+            assert (sample.quality[where] == Quality.GOOD).all()
+            assert sample.values.shape == VALUES.shape
+        assert plc.driver.counters.rtt.count >= 3
 
     scene(act)
 

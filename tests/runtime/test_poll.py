@@ -282,7 +282,7 @@ def test_stopping_leaves_no_poll_behind(virtual: Virtual) -> None:
 class Broken(SoftDriver):
     """Raises, which no driver may."""
 
-    async def read(self) -> Sample:
+    async def read(self, group: str | None = None) -> Sample:
         raise ZeroDivisionError("a fault of the program")
 
 
