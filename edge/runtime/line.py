@@ -23,7 +23,7 @@ from edge.core import outputs
 from edge.core.batch import Batch, BatchState
 from edge.core.conditions import Condition
 from edge.core.features import step_features
-from edge.core.line import LineCore, StepResult, Surroundings
+from edge.core.line import LineCore, LineSetup, StepResult, Surroundings
 from edge.core.outputs import BlockError, PlcState
 from edge.core.registers import Ne107
 from edge.core.ring import missed_slots
@@ -56,6 +56,7 @@ class _Step:
     t_s: float
     steps: Steps
     batch: Batch
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,24 @@ class _StateAt:
     """Model step of the batch that the state has not seen yet."""
     seq: int
     """Newest ring row that is in the state."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Successor:
+    """What a line runs on after a reload; prepared whole, so that the swap itself cannot fail."""
+
+    line: Line
+    setup: LineSetup
+    drivers: Mapping[str, Driver]
+    """By link name; those the line already runs go on untouched."""
+    running: Mapping[str, asyncio.Task[None]]
+    """`run()` of the new drivers, by link name: they are connected already."""
+    engine: Engine | None
+    refused: tuple[Condition, str] | None
+    ring: RingFile | None
+    """None: the rows go on in the ring at hand."""
+    taken: asyncio.Future[RingFile | None]
+    """Set at the swap, to the ring that is to be closed."""
 
 
 class LineRunner:
@@ -87,8 +106,7 @@ class LineRunner:
         self.line, self.core, self.ring, self.engine = line, core, ring, engine
         self.drivers = drivers
         self.poller = Poller(line, drivers, clock)
-        w, r = line.outputs.block_w, line.outputs.block_r
-        self.publisher = Publisher(drivers[w.link], None if r is None else drivers[r.link])
+        self.publisher = _publisher(line, drivers)
         self.plc: PlcState | None = None
         self.context: Context = {}
         self.last_row: Row | None = None
@@ -96,6 +114,12 @@ class LineRunner:
         """Rows decided so far; the service watchdog lives from its growth."""
         self.verified_seq = 0
         """SEQ_HEAD of the last block that was read back equal."""
+        self._successor: Successor | None = None
+        self._exchanging = self._give_way = False
+        self._epoch = 0
+        """Model steps of an earlier one are of other rows or another model."""
+        self._tasks: asyncio.TaskGroup | None = None
+        self._links: dict[str, asyncio.Task[None]] = {}
         self._refused = refused
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
@@ -117,8 +141,11 @@ class LineRunner:
         self._started_s = asyncio.get_running_loop().time()
         self._resume()
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for driver in self.drivers.values():
-                tasks.create_task(driver.run(), name=f"{self.line.name} link {driver.name}")
+                self._links[driver.name] = tasks.create_task(
+                    driver.run(), name=f"{self.line.name} link {driver.name}"
+                )
             tasks.create_task(self._infer(), name=f"{self.line.name} infer")
             tasks.create_task(self._exchange(), name=f"{self.line.name} exchange")
             tasks.create_task(self._acquire(), name=f"{self.line.name} acquire")
@@ -132,6 +159,49 @@ class LineRunner:
     def refused_reason(self) -> str:
         """Why there is no model; "" when there is one."""
         return "" if self._refused is None else self._refused[1]
+
+    # Reload.
+
+    async def hand_over(self, successor: Successor) -> None:
+        """Go on with `successor` from the next row; returns when it has happened.
+
+        The swap is made when a row has been decided and no block is on its way, in one piece: no
+        row and no block W is ever half of one configuration and half of the other.
+        """
+        self._successor = successor
+        old = await successor.taken
+        if old is not None:
+            await asyncio.to_thread(old.close)
+
+    def _swap(self, to: Successor) -> None:
+        assert self._tasks is not None
+        self._successor, self._give_way = None, False
+        fresh_ring = to.ring is not None
+        for name, task in self._links.copy().items():
+            if to.drivers.get(name) is not self.drivers[name]:
+                task.cancel()
+                del self._links[name]
+        for name, running in to.running.items():
+            self._links[name] = self._tasks.create_task(
+                _follow(running), name=f"{to.line.name} link {name}"
+            )
+        poller = Poller(to.line, to.drivers, self._clock)
+        publisher = _publisher(to.line, to.drivers)
+        poller.take_over(self.poller)
+        publisher.take_over(self.publisher)
+        if fresh_ring or to.engine is not self.engine:
+            # Steps cut from other rows, and the state of another model, mean nothing from here on.
+            self._epoch += 1
+            self._state = self._state_at = None
+        if fresh_ring:
+            self.last_row, self._started_s = None, asyncio.get_running_loop().time()
+        old_ring, self.ring = self.ring, to.ring or self.ring
+        self.line, self.drivers, self.poller, self.publisher = (
+            to.line, to.drivers, poller, publisher,
+        )  # fmt: skip
+        self.engine, self._refused = to.engine, to.refused
+        self.core.adopt(to.setup)
+        to.taken.set_result(old_ring if fresh_ring else None)
 
     # Start.
 
@@ -169,14 +239,23 @@ class LineRunner:
     # Acquisition: one row, one decision.
 
     async def _acquire(self) -> None:
-        async with contextlib.aclosing(self.poller.rows()) as rows:
-            async for row, context in rows:
-                self.last_row, self.context = row, context
-                self._watch_clock(row)
-                self.ring.ring.append(row)
-                if self.core.observe(row, context):
-                    self._step_due(row)
-                self._decide()
+        while True:
+            async with contextlib.aclosing(self.poller.rows()) as rows:
+                async for row, context in rows:
+                    self.last_row, self.context = row, context
+                    self._watch_clock(row)
+                    self.ring.ring.append(row)
+                    if self.core.observe(row, context):
+                        self._step_due(row)
+                    self._decide()
+                    next_s = row.start_s + self.line.row_s
+                    if self._successor is not None and next_s > asyncio.get_running_loop().time():
+                        if not self._exchanging:
+                            self._swap(self._successor)
+                            break
+                        self._give_way = True
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(max(0.0, next_s - loop.time()))
 
     def _step_due(self, row: Row) -> None:
         rows = self.core.setup.step_rows
@@ -188,6 +267,7 @@ class LineRunner:
                 t_s=row.t_s + self.line.row_s,
                 steps=Steps(features[None], valid[None]),
                 batch=self.core.follow_batch(self.plc),
+                epoch=self._epoch,
             )
         )
 
@@ -260,6 +340,8 @@ class LineRunner:
         while True:
             step = await self._steps.get()
             result = await self._conclude(step)
+            if step.epoch != self._epoch:
+                continue
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
             if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
                 await self._checkpoint(step.t_s)
@@ -267,9 +349,9 @@ class LineRunner:
                 await self._leave_memory()
 
     async def _conclude(self, step: _Step) -> StepResult | NoScore:
-        if self.engine is None:
+        engine, batch = self.engine, step.batch
+        if engine is None:
             return NoScore.NO_MODEL
-        batch = step.batch
         if batch.state is not BatchState.RUNNING:
             # Time that stands still for the batch must not be replayed into its state.
             if self._state_at is not None:
@@ -278,9 +360,9 @@ class LineRunner:
         loop = asyncio.get_running_loop()
         started_s = loop.time()
         try:
-            state = await self._caught_up(self.engine, step)
+            state = await self._caught_up(engine, step)
             found, state = await asyncio.to_thread(
-                self.engine.run_blocks, state, step.steps.features, step.steps.valid, batch.step
+                engine.run_blocks, state, step.steps.features, step.steps.valid, batch.step
             )
         except InferenceFailed as error:
             if not self._infer_fault:
@@ -288,6 +370,8 @@ class LineRunner:
             self._infer_fault = str(error)
             return NoScore.INFERENCE_FAILED
         self._infer_fault = ""
+        if step.epoch != self._epoch:
+            return NoScore.WARMING_UP
         self._state = state
         self._state_at = _StateAt(batch.batch_id, batch.step + 1, step.last_seq)
         return _result(found, step.steps, (loop.time() - started_s) * 1000.0)
@@ -350,6 +434,9 @@ class LineRunner:
         except (OSError, RingBusy) as error:
             log.debug("line %s: ring stays in memory: %s", line.name, error)
             return
+        if self.line is not line:  # a reload came between
+            held.close()
+            return
         held.ring.take_over(self.ring.ring)
         self.ring = held
         log.info("line %s: %s", line.name, held.message)
@@ -361,9 +448,13 @@ class LineRunner:
         while True:
             await self._fresh.wait()
             self._fresh.clear()
+            if self._give_way:
+                continue  # a reload found us at work at the last row; at the next we are at rest
+            self._exchanging = True
             await self._read_r()
             seq = outputs.next_seq(seq)
             outcome = await self.publisher.publish(outputs.encode_block_w(self._decision, seq))
+            self._exchanging = False
             if outcome.kind is Published.VERIFIED:
                 self._publish_fault, self.verified_seq = None, seq
             elif outcome.kind is Published.LINK_DOWN:
@@ -381,6 +472,16 @@ class LineRunner:
         except BlockError as error:
             self.plc = None
             log.warning("line %s: %s", self.line.name, error)
+
+
+def _publisher(line: Line, drivers: Mapping[str, Driver]) -> Publisher:
+    w, r = line.outputs.block_w, line.outputs.block_r
+    return Publisher(drivers[w.link], None if r is None else drivers[r.link])
+
+
+async def _follow(running: asyncio.Task[None]) -> None:
+    """Share the fate of a task that was started elsewhere: its end is ours, and ours is its."""
+    await running
 
 
 def _result(found: StepOutputs, steps: Steps, infer_ms: float) -> StepResult:

@@ -17,7 +17,7 @@ from edge.core.conditions import TABLE
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
-COMMANDS = ("run", "demo", "check", "tags", "replay", "twin", "status", "certificate")
+COMMANDS = ("run", "reload", "demo", "check", "tags", "replay", "twin", "status", "certificate")
 Capture = pytest.CaptureFixture[str]
 
 
