@@ -120,7 +120,8 @@ class LineRunner:
         """Model steps of an earlier one are of other rows or another model."""
         self._tasks: asyncio.TaskGroup | None = None
         self._links: dict[str, asyncio.Task[None]] = {}
-        self._refused = refused
+        self.refused = refused
+        """Why there is no model: condition and detail."""
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
         self._steps: asyncio.Queue[_Step] = asyncio.Queue()
@@ -158,7 +159,7 @@ class LineRunner:
     @property
     def refused_reason(self) -> str:
         """Why there is no model; "" when there is one."""
-        return "" if self._refused is None else self._refused[1]
+        return "" if self.refused is None else self.refused[1]
 
     # Reload.
 
@@ -199,7 +200,7 @@ class LineRunner:
         self.line, self.drivers, self.poller, self.publisher = (
             to.line, to.drivers, poller, publisher,
         )  # fmt: skip
-        self.engine, self._refused = to.engine, to.refused
+        self.engine, self.refused = to.engine, to.refused
         self.core.adopt(to.setup)
         to.taken.set_result(old_ring if fresh_ring else None)
 
@@ -307,8 +308,8 @@ class LineRunner:
             for condition, text in driver.counters.conditions.items():
                 said = f"{seen[condition]}; " if condition in seen else ""
                 seen[condition] = f"{said}link {driver.name}: {text}"
-        if self._refused is not None:
-            seen[self._refused[0]] = self._refused[1]
+        if self.refused is not None:
+            seen[self.refused[0]] = self.refused[1]
         if self._publish_fault is not None:
             seen[self._publish_fault[0]] = self._publish_fault[1]
         in_memory = self.ring.message if self.ring.opened == "memory" else ""

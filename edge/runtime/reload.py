@@ -86,15 +86,21 @@ async def reload(
 
     Lines that are gone are left to the caller, who owns their tasks.
     """
-    try:
-        new = await asyncio.to_thread(load)
-    except ConfigError as error:
-        raise ReloadRefused(str(error)) from error
-    _same_process(old, new)
     running = {runner.line.name: runner for runner in lines}
     plan = _Plan()
     try:
-        await _prepare(plan, new, running, clock)
+        try:
+            new = await asyncio.to_thread(load)
+            _same_process(old, new)
+            await _prepare(plan, new, running, clock)
+        except ConfigError as error:
+            raise ReloadRefused(str(error)) from error
+        except ReloadRefused:
+            raise
+        except Exception as error:
+            # Ours, not the plant's; a line that runs well must not end for it.
+            log.exception("reload: a fault of this program")
+            raise ReloadRefused(f"a fault of this program, in the journal: {error!r}") from error
         said = await _commit(plan, new)
     except BaseException:
         await plan.close()
@@ -153,7 +159,7 @@ async def _prepare(
         (runner, line)
         for line in new.lines
         if (runner := running.get(line.name)) is not None
-        and (line != runner.line or engines[line.name][0] is not runner.engine)
+        and (line != runner.line or engines[line.name] != (runner.engine, runner.refused))
     ]
     drivers = {
         line.name: _drivers(plan, runner, line, running, clock, faults) for runner, line in changed

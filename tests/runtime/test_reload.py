@@ -233,6 +233,24 @@ def test_a_typing_mistake_is_refused_with_its_line(
     virtual(main())
 
 
+def test_our_own_fault_ends_the_reload_and_not_the_line(
+    tmp_path: Path, virtual: Virtual, free_port: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with running(tmp_path, free_port) as site:
+            # The loader reports such a row first; if it ever does not, the driver raises.
+            wrong = replace(EXTRA, source=replace(EXTRA.source, address=70_000))
+            site.put(replace(site.line, tags=(*site.line.tags, wrong)))
+            outcome, text = await site.reload()
+            assert outcome == "refused"
+            assert "a fault of this program, in the journal: ValueError" in text
+            assert "Traceback" in caplog.text
+            assert not [t for t in asyncio.all_tasks() if "(new)" in t.get_name()]
+            site.assert_heartbeat_went_on()
+
+    virtual(main())
+
+
 @pytest.mark.parametrize("key", ["state_dir", "provider"])
 def test_what_is_fixed_at_the_start_needs_a_restart(
     tmp_path: Path, virtual: Virtual, free_port: Port, key: str
