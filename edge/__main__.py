@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   ncm-edge check --config /etc/ncm-edge      every fault of the configuration at once
   ncm-edge tags --errors                     live tag table, only what is not good
   ncm-edge run --config /etc/ncm-edge        the daemon, as systemd starts it
+  ncm-edge reload --config /etc/ncm-edge     have the daemon take changed files, or say why not
   ncm-edge status --watch                    what the daemon says; exit code = NE 107 number
   ncm-edge certificate --show                certificates of OPC UA links, days left
   ncm-edge history list                      what was kept: batches, worst severity, exports
@@ -80,6 +81,22 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--runtime", type=Path, metavar="DIR", help="instead of runtime_dir")
     run.add_argument("--verbose", action="store_true", help="log debug messages too")
     run.set_defaults(function=_run)
+
+    reload = commands.add_parser(
+        "reload", parents=[place], help="have the running daemon take its configuration anew",
+        description="Asks the running daemon (SIGHUP) to read its configuration again. It is "
+        "checked, new links are connected and read once, and then it is swapped in between two "
+        "rows; on any fault all of it is refused and the old one goes on. Exit code: 0 taken, "
+        "2 refused (with every fault), 1 no daemon.",
+        epilog="examples:\n"
+        "  ncm-edge check --config /etc/ncm-edge && ncm-edge reload --config /etc/ncm-edge\n"
+        "  sudo systemctl reload ncm-edge             the same from another account\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    reload.add_argument(
+        "--runtime", type=Path, metavar="DIR", help="instead of the configured runtime_dir"
+    )
+    reload.set_defaults(function=_reload)
 
     demo = commands.add_parser(
         "demo", parents=[place], help="the appliance at work on the digital twin",
@@ -193,13 +210,20 @@ def _rate(text: str) -> float:
 # Each function imports what it needs: `ncm-edge check` must answer on a box without a runtime.
 
 
-def _load(options: argparse.Namespace, **overrides: Path | None) -> Appliance:
-    from edge.config.load import ConfigError, load
+def _loader(options: argparse.Namespace, **overrides: Path | None) -> Callable[[], Appliance]:
+    """What reads the configuration these options name, now and at each reload."""
+    from edge.config.load import load
 
     lines = tuple(options.line) if options.line else None
     given = {name: path for name, path in overrides.items() if path is not None}
+    return lambda: load(options.config, lines=lines, **given)
+
+
+def _load(options: argparse.Namespace, **overrides: Path | None) -> Appliance:
+    from edge.config.faults import ConfigError
+
     try:
-        return load(options.config, lines=lines, **given)
+        return _loader(options, **overrides)()
     except ConfigError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
@@ -208,8 +232,16 @@ def _load(options: argparse.Namespace, **overrides: Path | None) -> Appliance:
 def _run(options: argparse.Namespace) -> int:
     from edge.cli.daemon import run
 
-    appliance = _load(options, state_dir=options.state, runtime_dir=options.runtime)
-    return run(appliance, verbose=options.verbose)
+    overrides = {"state_dir": options.state, "runtime_dir": options.runtime}
+    appliance = _load(options, **overrides)
+    return run(appliance, _loader(options, **overrides), verbose=options.verbose)
+
+
+def _reload(options: argparse.Namespace) -> int:
+    from edge.cli.reload import run
+
+    # Without --runtime the files are read here too: their faults are a refusal, told at once.
+    return run(options.runtime or _load(options).runtime_dir)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ Appliance ─┬─ line ── drivers ── poll ── ring ── features 
            ├─ history: one worker thread
            ├─ updates: the verified slot, a trial for a new one
            ├─ status file, once a second
+           ├─ reload, when asked: a new configuration beside the old one, then instead of it
            └─ service manager: ready, watchdog, status text
 """
 
@@ -12,35 +13,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from collections.abc import Callable
 from typing import Any
 
 from edge import __version__
 from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
-from edge.core.line import LineCore, LineSetup
-from edge.core.verdict import VerdictSettings
-from edge.drivers import build_all
-from edge.runtime import report
-from edge.runtime.bundle import BundleRefused, LoadedBundle, RefusalKind, load_bundle
+from edge.runtime import assemble, report
 from edge.runtime.clock import Clock
-from edge.runtime.infer import Engine, EngineRefused
-from edge.runtime.line import RING, LineRunner
+from edge.runtime.line import LineRunner
 from edge.runtime.notify import Notifier
-from edge.runtime.ringfile import open_ring
+from edge.runtime.reload import Reloaded, ReloadRefused, reload
 from edge.runtime.status import StatusFile
-from edge.runtime.store.recorder import Recorder, model_text
 from edge.runtime.store.store import DAY_S, Store
 from edge.runtime.takeup import TakeUp
 
 log = logging.getLogger("ncm-edge")
 
-REFUSED = {
-    RefusalKind.MISSING: Condition.MODEL_MISSING,
-    RefusalKind.CORRUPT: Condition.MODEL_CORRUPT,
-    RefusalKind.MISMATCH: Condition.MODEL_MISMATCH,
-}
-DEFAULT_STEP_ROWS = 60
-"""Rows per model step while there is no model to say so."""
 SILENT_S = 10.0
 """A line without a completed cycle for this long starves the service watchdog."""
 
@@ -48,21 +38,32 @@ SILENT_S = 10.0
 class App:
     """Every line of the appliance, from its files and links to its place in the status file."""
 
-    def __init__(self, appliance: Appliance, *, clock: Clock, notifier: Notifier) -> None:
+    def __init__(
+        self,
+        appliance: Appliance,
+        *,
+        clock: Clock,
+        notifier: Notifier,
+        load: Callable[[], Appliance] | None = None,
+    ) -> None:
         """Open rings, load models, build drivers. Nothing is connected yet.
 
+        `load` finds the configuration again for a reload; without it there is none to be had.
         Raises RingBusy if another daemon already serves one of the lines.
         """
         self.appliance = appliance
-        self._clock, self._notifier = clock, notifier
+        self._clock, self._notifier, self._load = clock, notifier, load
         self._status = StatusFile(appliance.runtime_dir, appliance.metrics_file)
         self._status_fault = ""
+        self._ready, self._reload_asked = asyncio.Event(), asyncio.Event()
+        self._reload: dict[str, object] = {"outcome": "none", "text": ""}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         history = appliance.history
         self.store = Store(
             history.directory, clock, max_bytes=history.max_mb * 10**6,
             max_age_s=history.max_age_days * DAY_S,
         )  # fmt: skip
-        self._updates = TakeUp(appliance, clock, self._setup)
+        self._updates = TakeUp(appliance, clock)
         self.lines = [self._line(line) for line in appliance.lines]
 
     async def run(self) -> None:
@@ -70,11 +71,13 @@ class App:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for line in self.lines:
-                    tasks.create_task(line.run(), name=f"line {line.line.name}")
+                    self._start(line, tasks)
                 tasks.create_task(self.store.run(self._about()), name="history")
                 tasks.create_task(self._fill_history(), name="history from rings")
                 tasks.create_task(self._attend(), name="attend")
-                tasks.create_task(self._updates.run(self.lines), name="updates")
+                tasks.create_task(self._updates.run(lambda: self.lines), name="updates")
+                if self._load is not None:
+                    tasks.create_task(self._reloads(self._load, tasks), name="reloads")
         finally:
             self._notifier.stopping()
             for line in self.lines:
@@ -100,30 +103,76 @@ class App:
             if rows:
                 log.info("line %s: %d rows from the ring into the history", line.line.name, rows)
 
+    def ask_reload(self) -> None:
+        """Take the configuration anew as soon as possible; asking again meanwhile is one more."""
+        self._reload_asked.set()
+
+    def _start(self, line: LineRunner, tasks: asyncio.TaskGroup) -> None:
+        name = line.line.name
+        self._tasks[name] = tasks.create_task(line.run(), name=f"line {name}")
+
     async def _attend(self) -> None:
         """Once a second: status file, service manager, watchdog."""
         loop = asyncio.get_running_loop()
         started_s = loop.time()
-        cycles = [0] * len(self.lines)
-        moved_s = [started_s] * len(self.lines)
-        ready = False
+        moved: dict[LineRunner, tuple[int, float]] = {}
         while True:
             await asyncio.sleep(1.0)
             now_s = loop.time()
-            for i, line in enumerate(self.lines):
-                if line.cycles != cycles[i]:
-                    cycles[i], moved_s[i] = line.cycles, now_s
+            for line in self.lines:
+                if line not in moved or line.cycles != moved[line][0]:
+                    moved[line] = line.cycles, now_s if line in moved else started_s
+            moved = {line: moved[line] for line in self.lines}
             document = report.document(
                 self.appliance, self.lines, version=__version__, uptime_s=now_s - started_s,
                 written_s=self._clock.wall_s(), history=self.store.section(),
             )  # fmt: skip
+            document |= {"pid": os.getpid(), "reload": self._reload}
             self._note(self._status.write(document))
-            if not ready and all(line.cycles for line in self.lines):
-                ready = True
+            if not self._ready.is_set() and all(line.cycles for line in self.lines):
+                self._ready.set()
                 self._notifier.ready(report.headline(document))
-            if ready and all(now_s - moved <= SILENT_S for moved in moved_s):
+            if self._ready.is_set() and all(now_s - s <= SILENT_S for _, s in moved.values()):
                 self._notifier.watchdog()
                 self._notifier.status(report.headline(document))
+
+    async def _reloads(self, load: Callable[[], Appliance], tasks: asyncio.TaskGroup) -> None:
+        """One reload after the other, whenever somebody asks."""
+        await self._ready.wait()
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            started_s = self._clock.wall_s()
+            self._notifier.reloading()
+            await self._updates.hold(self.lines)
+            try:
+                found = await reload(
+                    self.appliance, self.lines, load, self._clock, self.store, self._updates.bundle
+                )
+            except ReloadRefused as refused:
+                outcome, text = "refused", str(refused)
+                log.error("reload refused, the old configuration goes on: %s", text)
+            else:
+                outcome, text = "accepted", found.text
+                await self._take(found, tasks)
+                log.info("reload: %s", text)
+            self._updates.go_on(self.appliance, self.lines)
+            self._reload = {"outcome": outcome, "text": text, "started_s": started_s}
+            self._notifier.ready(f"reload {outcome}: {text}")
+
+    async def _take(self, found: Reloaded, tasks: asyncio.TaskGroup) -> None:
+        """Start the lines that came, stop those that are gone."""
+        gone = [line for line in self.lines if line not in found.lines]
+        self.appliance, self.lines = found.appliance, list(found.lines)
+        for line in self.lines:
+            if line.line.name not in self._tasks:
+                self._start(line, tasks)
+        for line in gone:
+            task = self._tasks.pop(line.line.name)
+            task.cancel()
+            await asyncio.wait([task])
+            line.recorder.flush()
+            line.ring.close()
 
     def _note(self, fault: str) -> None:
         if fault != self._status_fault:
@@ -131,83 +180,14 @@ class App:
             self._status_fault = fault
 
     def _line(self, line: Line) -> LineRunner:
-        tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
-        directory = self.appliance.state_dir / line.name
         chosen = self._updates.choose(line)
-        bundle = load_bundle(chosen.bundle, tags, line.row_s)
-        engine, refused = self._engine(line, bundle)
-        if refused is not None:
-            log.error("line %s: %s: %s", line.name, *refused)
-        ring = open_ring(directory / RING, tags, line.ring_rows, line.row_s)
-        log.log(
-            logging.INFO if ring.opened in ("new", "resumed") else logging.ERROR,
-            "line %s: %s", line.name, ring.message,
-        )  # fmt: skip
-        runner = LineRunner(
-            line,
-            LineCore(self._setup(line, None if engine is None else engine.bundle)),
-            build_all(line, self._clock),
-            ring,
-            engine,
-            refused,
-            self._clock,
-            directory,
-            Recorder(
-                line, self.store, model=model_text(engine),
-                config_sha256=self.appliance.config_sha256,
-            ),
-        )  # fmt: skip
+        bundle = assemble.bundle_of(line, chosen.bundle)
+        engine, refused = assemble.build_engine(bundle, self.appliance.provider)
+        ring = assemble.ring_of(self.appliance, line)
+        runner = assemble.build_runner(
+            self.appliance, line, ring, engine, refused, self._clock, self.store
+        )
         if chosen.fault:
             log.error("line %s: runs %s: %s", line.name, chosen.release, chosen.fault)
             runner.stand(Condition.UPDATE_FAILED, chosen.fault)
         return runner
-
-    def _engine(
-        self, line: Line, bundle: LoadedBundle | BundleRefused
-    ) -> tuple[Engine | None, tuple[Condition, str] | None]:
-        if isinstance(bundle, BundleRefused):
-            return None, (REFUSED[bundle.kind], bundle.reason)
-        try:
-            engine = Engine(bundle, self.appliance.provider)
-        except EngineRefused as error:
-            return None, (Condition.MODEL_CORRUPT, str(error))
-        log.info(
-            "line %s: model %s (serial %d) on %s: %s", line.name, bundle.card.name,
-            bundle.card.serial, engine.provider, engine.reason,
-        )  # fmt: skip
-        return engine, None
-
-    def _setup(self, line: Line, bundle: LoadedBundle | None) -> LineSetup:
-        card = None if bundle is None else bundle.card
-        reasons = ["the line is a simulation or a replay"] if line.simulation else []
-        if card is not None and card.simulated:
-            reasons.append(f"model {card.name}: {card.notice}")
-        major, minor = (int(part) for part in __version__.split(".")[:2])
-        return LineSetup(
-            tags=tuple(row.tag for row in line.tags),
-            topology=line.topology,
-            row_s=line.row_s,
-            step_rows=DEFAULT_STEP_ROWS if card is None else card.step_rows,
-            has_batches=line.schedule is not None,
-            simulation="; ".join(reasons),
-            verdict=None
-            if card is None
-            else VerdictSettings.of(
-                card,
-                warn_probability=line.model.warn_probability,
-                persist_steps=line.model.persist_steps,
-                clear_steps=line.model.clear_steps,
-                min_valid=line.model.min_valid,
-            ),
-            drift=None if bundle is None else bundle.drift,
-            drift_limit=0.0 if card is None else card.drift_limit,
-            kinds=() if card is None else card.kinds,
-            model_serial=0 if card is None else card.serial,
-            model_hash=0 if bundle is None else int(bundle.model_sha256[:8], 16),
-            config_hash=int(self.appliance.config_sha256[:4], 16),
-            sw_version=(major, minor),
-            plc_timeout_s=line.outputs.plc_timeout_s,
-            trim=line.trim,
-            schedule=line.schedule,
-            deviation=line.deviation,
-        )

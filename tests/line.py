@@ -148,8 +148,20 @@ class Rig:
     def start_app(self) -> None:
         """Switch the appliance on; a second call after `stop_app` is a restart."""
         assert self._task is None, "already running"
-        self.app = App(self.appliance, clock=self.clock, notifier=Notifier(self._environ))
+        self.app = App(
+            self.appliance, clock=self.clock, notifier=Notifier(self._environ),
+            load=lambda: self.appliance,
+        )  # fmt: skip
         self._task = asyncio.create_task(self.app.run(), name="daemon")
+
+    async def reload(self, appliance: Appliance, limit_s: int = 30) -> tuple[str, str]:
+        """Have the running appliance take this configuration: (outcome, text) of its answer."""
+        assert self.app is not None, "start_app first"
+        before, self.appliance = self.status()["reload"], appliance
+        self.app.ask_reload()
+        await self.until(lambda: self.status()["reload"] != before, limit_s)
+        said = self.status()["reload"]
+        return said["outcome"], said["text"]
 
     async def stop_app(self) -> None:
         """Stop the appliance as the service manager would; raises what it died of, if it did."""

@@ -30,7 +30,7 @@ def rendered(tmp_path: Path) -> Path:
     unit = tmp_path / UNIT.name
     unit.write_text(
         "\n".join(
-            f"ExecStart={sys.executable}" if line.startswith("ExecStart=") else line
+            f"{line.partition('=')[0]}={sys.executable}" if line.startswith("Exec") else line
             for line in text.splitlines()
             if not line.startswith("Documentation=")
         ),
@@ -132,6 +132,13 @@ def test_the_directories_are_those_of_the_shipped_configuration(
 def test_the_command_of_the_unit_is_one_of_ours(
     service: configparser.SectionProxy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    program, *words = shlex.split(service["ExecReload"])
+    assert Path(program).name == "ncm-edge"
+    words[words.index("--runtime") + 1] = str(tmp_path)
+    assert main(words) == 1
+    assert "is ncm-edge running" in capsys.readouterr().err
+    assert f"/run/{service['RuntimeDirectory']}" in service["ExecReload"]
+
     program, *words = shlex.split(service["ExecStart"])
     assert Path(program).name == "ncm-edge"
     words[words.index("--config") + 1] = str(tmp_path)

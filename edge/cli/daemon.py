@@ -1,4 +1,4 @@
-"""`ncm-edge run`: the daemon under systemd or at a prompt, until SIGTERM or SIGINT."""
+"""`ncm-edge run`: the daemon, under systemd or at a prompt. SIGHUP reloads, SIGTERM ends it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from edge.app import App
 from edge.config.types import Appliance
@@ -19,8 +20,15 @@ from edge.runtime.ringfile import RingBusy
 log = logging.getLogger("ncm-edge")
 
 
-def run(appliance: Appliance, *, verbose: bool = False) -> int:
-    """Run until a signal asks to stop. Returns 0 after a clean stop, 1 without its directories."""
+def run(
+    appliance: Appliance, load: Callable[[], Appliance] | None = None, *, verbose: bool = False
+) -> int:
+    """Run until a signal asks to stop; `load` reads the configuration anew for a SIGHUP.
+
+    Returns 0 after a clean stop, 1 without its directories.
+    """
+    # A reload asked for too early must not end the process: that is what SIGHUP does by default.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # A watchdog abort (SIGABRT) prints the Python stack of the hang into the journal.
     faulthandler.enable()
     configure_logging(verbose=verbose)
@@ -35,17 +43,20 @@ def run(appliance: Appliance, *, verbose: bool = False) -> int:
             )
             return 1
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_serve(appliance))
+        return runner.run(_serve(appliance, load))
 
 
-async def _serve(appliance: Appliance) -> int:
+async def _serve(appliance: Appliance, load: Callable[[], Appliance] | None) -> int:
+    loop = asyncio.get_running_loop()
+    app: App
+    # Served once the first cycle is complete; building the App does not give the loop a turn.
+    loop.add_signal_handler(signal.SIGHUP, lambda: app.ask_reload())
     try:
-        app = App(appliance, clock=SystemClock(), notifier=Notifier())
+        app = App(appliance, clock=SystemClock(), notifier=Notifier(), load=load)
     except RingBusy as error:
         log.error("%s", error)
         return 1
     task = asyncio.create_task(app.run(), name="app")
-    loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _stop, task, signum)
     try:

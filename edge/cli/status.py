@@ -80,6 +80,10 @@ def run(
 def render(document: dict[str, Any]) -> list[str]:
     """The status document as lines of text."""
     out = [f"{document['name']}  ncm-edge {document['version']}  up {document['uptime_s']:.0f} s"]
+    reload = document.get("reload", {})
+    if reload.get("outcome") == "refused":
+        out.append("! reload refused, an older configuration goes on:")
+        out += [f"    {fault}" for fault in str(reload["text"]).splitlines()]
     for line in document["lines"]:
         verdict, trim = line["verdict"], line["trim"]
         out += [

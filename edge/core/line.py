@@ -279,6 +279,28 @@ class LineCore:
         )
         return self.desk.show(decision, around.now_s)
 
+    def adopt(self, setup: LineSetup) -> None:
+        """Decide by `setup` from the next row on (a reload), and keep all that still holds.
+
+        Kept always: conditions with their latches, the PLC's heartbeat and acknowledgement. With
+        the same tags and rows: the model step under way. With the same model too: verdict, drift.
+        """
+        old, self.setup = self.setup, setup
+        self.desk = self.desk.successor(
+            setup.trim, setup.schedule, tuple(tag.name for tag in setup.tags), setup.row_s
+        )
+        if old.has_batches != setup.has_batches:
+            self.batch = Batch()
+        if _rows_of(old) != _rows_of(setup):
+            self.bad = (True,) * len(setup.tags)
+            self._good = deque(maxlen=setup.step_rows)
+            self._rows_in_step = 0
+        model = (old.model_hash, old.verdict is None) == (setup.model_hash, setup.verdict is None)
+        if not model or _rows_of(old) != _rows_of(setup):
+            self.finding = self._no_finding(self.finding.finished_s)
+        if old.topology != setup.topology:
+            self.finding.suspects = ()  # may name a component that is gone
+
     def memory(self) -> dict[str, Any]:
         """What a restart must not forget, as JSON values: batch, verdict, drift, trim books."""
         found = self.finding
@@ -446,3 +468,8 @@ class LineCore:
         if plc is not None and plc.control & Control.SHELVE:
             return alarms & ~(Alarm.DEFECT_WARNING | Alarm.DEFECT_CRITICAL)
         return alarms
+
+
+def _rows_of(setup: LineSetup) -> tuple[tuple[tuple[str, str], ...], float, int]:
+    """What rows and model steps consist of: while it is the same, one row follows another."""
+    return tuple((tag.name, tag.unit) for tag in setup.tags), setup.row_s, setup.step_rows

@@ -15,7 +15,7 @@ Time since the last change is monotonic, so a plant clock that steps freezes not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,11 @@ class Judge:
         self._frozen_s = np.array([t.frozen_s if t.frozen_s > 0 else np.inf for t in tags])
         self._last = np.full(n, np.nan)
         self._changed_s = np.full(n, -np.inf)
+
+    def take_over(self, old: Judge, same: Mapping[int, int]) -> None:
+        """Go on where `old` stops: our tag -> its tag. A frozen value is no fresh one for that."""
+        for i, was in same.items():
+            self._last[i], self._changed_s[i] = old._last[was], old._changed_s[was]
 
     def judge(
         self,

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edge.core import trim_advice
 from edge.core.outputs import Decision, PlcState
 from edge.core.schedule import Schedule
 from edge.core.tags import Quality, Row
@@ -35,11 +36,31 @@ class TrimDesk:
     ) -> None:
         self.advice = Advice()
         self._advisor = TrimAdvisor(settings, schedule)
+        self._basis = (settings, schedule, tag_names, row_s)
         self._settings = settings
         self._tag_names = tag_names
         self._row_s = row_s
         self._rows: list[tuple[Row, Context]] = []
         self._ph_sp: float | None = None
+
+    def successor(
+        self,
+        settings: TrimSettings | None,
+        schedule: Schedule | None,
+        tag_names: tuple[str, ...],
+        row_s: float,
+    ) -> TrimDesk:
+        """The desk after a reload: itself where nothing it advises from has changed.
+
+        Otherwise it keeps the books as a restart does, and no offer is open: what was computed
+        within the old limits must not be accepted under the new ones.
+        """
+        new = TrimDesk(settings, schedule, tag_names, row_s)
+        if new._basis == self._basis:
+            return self
+        new.advice = trim_advice.from_plain(trim_advice.to_plain(self.advice))
+        new._ph_sp = self._ph_sp
+        return new
 
     def observe(self, row: Row, context: Context) -> bool:
         """Take a row and its set-points; True when a minute is complete."""

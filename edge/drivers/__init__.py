@@ -8,7 +8,7 @@ from edge.config.types import Line, Link, ModbusLink, TagRow, WordBlock
 from edge.drivers.base import Driver
 from edge.runtime.clock import Clock, SystemClock
 
-__all__ = ["blocks_of", "build", "build_all", "rows_of"]
+__all__ = ["asks", "blocks_of", "build", "build_all", "rows_of"]
 
 
 def rows_of(line: Line, link_name: str) -> tuple[TagRow, ...]:
@@ -53,3 +53,10 @@ def build_all(line: Line, clock: Clock | None = None) -> dict[str, Driver]:
         link.name: build(link, rows_of(line, link.name), blocks_of(line, link.name), clock)
         for link in line.links
     }
+
+
+def asks(line: Line, link_name: str) -> tuple[object, ...]:
+    """All a driver knows of its link: while it is equal, a running driver serves both lines."""
+    (link,) = (link for link in line.links if link.name == link_name)
+    rows = tuple((r.source, r.tag.name, r.tag.max_age_s) for r in rows_of(line, link_name))
+    return link, rows, tuple(blocks_of(line, link_name).items())

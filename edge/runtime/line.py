@@ -37,6 +37,7 @@ from edge.runtime.poll import Context, Poller
 from edge.runtime.publish import Published, Publisher
 from edge.runtime.ringfile import RingBusy, RingFile, open_empty
 from edge.runtime.store.recorder import Recorder
+from edge.runtime.successor import Successor
 from edge.runtime.track import Step, Track
 from edge.runtime.trial import Outcome, Report, Trial
 
@@ -69,8 +70,7 @@ class LineRunner:
         self.line, self.core, self.ring = line, core, ring
         self.drivers = drivers
         self.poller = Poller(line, drivers, clock)
-        w, r = line.outputs.block_w, line.outputs.block_r
-        self.publisher = Publisher(drivers[w.link], None if r is None else drivers[r.link])
+        self.publisher = _publisher(line, drivers)
         self.plc: PlcState | None = None
         self.context: Context = {}
         self.last_row: Row | None = None
@@ -79,9 +79,16 @@ class LineRunner:
         self.verified_seq = 0
         """SEQ_HEAD of the last block that was read back equal."""
         self.recorder = recorder
-        self._refused = refused
         self.standing: dict[Condition, str] = {}
         """Conditions that last until they are settled."""
+        self._successor: Successor | None = None
+        self._exchanging = self._give_way = False
+        self._epoch = 0
+        """Model steps of an earlier one are of other rows or another model."""
+        self._tasks: asyncio.TaskGroup | None = None
+        self._links: dict[str, asyncio.Task[None]] = {}
+        self.refused = refused
+        """Why there is no model: condition and detail."""
         self._clock = clock
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
         self._steps: asyncio.Queue[Step] = asyncio.Queue()
@@ -104,8 +111,11 @@ class LineRunner:
         self._resume()
         self.recorder.starting(self.ring.ring, self.core.rows_in_step)
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             for driver in self.drivers.values():
-                tasks.create_task(driver.run(), name=f"{self.line.name} link {driver.name}")
+                self._links[driver.name] = tasks.create_task(
+                    driver.run(), name=f"{self.line.name} link {driver.name}"
+                )
             tasks.create_task(self._infer(), name=f"{self.line.name} infer")
             tasks.create_task(self._exchange(), name=f"{self.line.name} exchange")
             tasks.create_task(self._acquire(), name=f"{self.line.name} acquire")
@@ -118,7 +128,57 @@ class LineRunner:
     @property
     def refused_reason(self) -> str:
         """Why there is no model; "" when there is one."""
-        return "" if self._refused is None else self._refused[1]
+        return "" if self.refused is None else self.refused[1]
+
+    # Reload.
+
+    async def hand_over(self, successor: Successor) -> None:
+        """Go on with `successor` from the next row; returns when it has happened.
+
+        The swap is made when a row has been decided and no block is on its way, in one piece: no
+        row and no block W is ever half of one configuration and half of the other.
+        """
+        self._successor = successor
+        old = await successor.taken
+        if old is not None:
+            await asyncio.to_thread(old.close)
+
+    def _swap(self, to: Successor) -> None:
+        assert self._tasks is not None
+        self._successor, self._give_way = None, False
+        fresh_ring = to.ring is not None
+        for name, task in self._links.copy().items():
+            if to.drivers.get(name) is not self.drivers[name]:
+                task.cancel()
+                del self._links[name]
+        for name, running in to.running.items():
+            self._links[name] = self._tasks.create_task(
+                _follow(running), name=f"{to.line.name} link {name}"
+            )
+        poller = Poller(to.line, to.drivers, self._clock)
+        publisher = _publisher(to.line, to.drivers)
+        poller.take_over(self.poller)
+        publisher.take_over(self.publisher)
+        anew = fresh_ring or to.engine is not self.engine
+        if anew:
+            # Steps cut from other rows, and the state of another model, mean nothing from here on.
+            self._epoch += 1
+        # A trial rests on the old configuration; whoever follows the slots begins it again.
+        self._trial = None
+        if fresh_ring:
+            self.last_row, self._started_s = None, asyncio.get_running_loop().time()
+        old_ring, self.ring = self.ring, to.ring or self.ring
+        self.line, self.drivers, self.poller, self.publisher = (
+            to.line, to.drivers, poller, publisher,
+        )  # fmt: skip
+        self.refused = to.refused
+        self.core.adopt(to.setup)
+        if anew:
+            self.track = None if to.engine is None else self.track_of(to.engine)
+        self.recorder.adopt(to.line, to.engine, to.config_sha256)
+        if fresh_ring:
+            self.recorder.starting(self.ring.ring, self.core.rows_in_step)
+        to.taken.set_result(old_ring if fresh_ring else None)
 
     def stand(self, condition: Condition, detail: str) -> bool:
         """Show a condition from now on, until it is settled; False if it was shown already."""
@@ -178,14 +238,23 @@ class LineRunner:
     # Acquisition: one row, one decision.
 
     async def _acquire(self) -> None:
-        async with contextlib.aclosing(self.poller.rows()) as rows:
-            async for row, context in rows:
-                self.last_row, self.context = row, context
-                self._watch_clock(row)
-                self.ring.ring.append(row)
-                if self.core.observe(row, context):
-                    self._step_due(row)
-                self._decide()
+        while True:
+            async with contextlib.aclosing(self.poller.rows()) as rows:
+                async for row, context in rows:
+                    self.last_row, self.context = row, context
+                    self._watch_clock(row)
+                    self.ring.ring.append(row)
+                    if self.core.observe(row, context):
+                        self._step_due(row)
+                    self._decide()
+                    next_s = row.start_s + self.line.row_s
+                    if self._successor is not None and next_s > asyncio.get_running_loop().time():
+                        if not self._exchanging:
+                            self._swap(self._successor)
+                            break
+                        self._give_way = True
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(max(0.0, next_s - loop.time()))
 
     def _step_due(self, row: Row) -> None:
         rows = self.core.setup.step_rows
@@ -197,6 +266,7 @@ class LineRunner:
                 t_s=row.t_s + self.line.row_s,
                 steps=Steps(features[None], valid[None]),
                 batch=self.core.follow_batch(self.plc),
+                epoch=self._epoch,
             )
         )
         self.recorder.step_due(self.ring.ring, self.core, rows)
@@ -239,8 +309,8 @@ class LineRunner:
             for condition, text in driver.counters.conditions.items():
                 said = f"{seen[condition]}; " if condition in seen else ""
                 seen[condition] = f"{said}link {driver.name}: {text}"
-        if self._refused is not None:
-            seen[self._refused[0]] = self._refused[1]
+        if self.refused is not None:
+            seen[self.refused[0]] = self.refused[1]
         if self._publish_fault is not None:
             seen[self._publish_fault[0]] = self._publish_fault[1]
         in_memory = self.ring.message if self.ring.opened == "memory" else ""
@@ -272,6 +342,8 @@ class LineRunner:
         while True:
             step = await self._steps.get()
             result = await self._conclude(step)
+            if step.epoch != self._epoch:
+                continue
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
             self.recorder.concluded(step.t_s, step.batch, result, self.core)
             if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
@@ -304,7 +376,7 @@ class LineRunner:
         self._trial = None
         if outcome is Outcome.PASSED:
             # Between two model steps: the next one is the new model's, in the same batch.
-            self.track, self._refused, self._infer_fault = trial.track, None, ""
+            self.track, self.refused, self._infer_fault = trial.track, None, ""
             self.core.take_over(trial.core)
         log.log(
             logging.INFO if outcome is Outcome.PASSED else logging.ERROR,
@@ -346,6 +418,9 @@ class LineRunner:
         except (OSError, RingBusy) as error:
             log.debug("line %s: ring stays in memory: %s", line.name, error)
             return
+        if self.line is not line:  # a reload came between
+            held.close()
+            return
         held.ring.take_over(self.ring.ring)
         self.ring = held
         log.info("line %s: %s", line.name, held.message)
@@ -357,9 +432,13 @@ class LineRunner:
         while True:
             await self._fresh.wait()
             self._fresh.clear()
+            if self._give_way:
+                continue  # a reload found us at work at the last row; at the next we are at rest
+            self._exchanging = True
             await self._read_r()
             seq = outputs.next_seq(seq)
             outcome = await self.publisher.publish(outputs.encode_block_w(self._decision, seq))
+            self._exchanging = False
             if outcome.kind is Published.VERIFIED:
                 self._publish_fault, self.verified_seq = None, seq
             elif outcome.kind is Published.LINK_DOWN:
@@ -381,3 +460,13 @@ class LineRunner:
 
 def _unheard(report: Report) -> None:
     """Nobody asked."""
+
+
+def _publisher(line: Line, drivers: Mapping[str, Driver]) -> Publisher:
+    w, r = line.outputs.block_w, line.outputs.block_r
+    return Publisher(drivers[w.link], None if r is None else drivers[r.link])
+
+
+async def _follow(running: asyncio.Task[None]) -> None:
+    """Share the fate of a task that was started elsewhere: its end is ours, and ours is its."""
+    await running

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 
@@ -29,6 +30,12 @@ class Notifier:
         """Start-up is complete: acquisition runs and block W is published (or known impossible)."""
         self._send("READY=1")
         self.status(status)
+
+    def reloading(self) -> None:
+        """A reload has begun; `ready` ends it, whatever its outcome."""
+        # The manager compares this with its own kernel clock, to tell this reload from an older.
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={now_us}")
 
     def watchdog(self) -> None:
         """Feed the watchdog. Call only after a completed poll-and-verdict cycle."""

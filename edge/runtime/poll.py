@@ -104,6 +104,14 @@ class Poller:
         """
         return self._row_s - self._known_s[: len(self._line.tags)]
 
+    def take_over(self, old: Poller) -> None:
+        """Go on where `old` stops: its counters, and how long each value has not moved."""
+        self.counters = old.counters
+        rows, was = (*self._line.tags, *self._line.context), (*old._line.tags, *old._line.context)
+        at = {(row.tag.name, row.source): i for i, row in enumerate(was)}
+        places = {i: at.get((row.tag.name, row.source)) for i, row in enumerate(rows)}
+        self._judge.take_over(old._judge, {i: k for i, k in places.items() if k is not None})
+
     async def rows(self) -> AsyncGenerator[tuple[Row, Context], None]:
         """Rows for ever. Close the generator (`contextlib.aclosing`) to stop the polls in flight.
 

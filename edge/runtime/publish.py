@@ -67,6 +67,10 @@ class Publisher:
         self._hold_s = hold_s
         self._disarmed: tuple[float, str] | None = None
 
+    def take_over(self, old: Publisher) -> None:
+        """Go on where `old` stops: a new configuration must not arm what a mismatch disarmed."""
+        self.counters, self._disarmed = old.counters, old._disarmed
+
     async def publish(self, words: Sequence[int]) -> Outcome:
         """Write the block once and compare what the PLC then holds, word by word.
 

@@ -118,20 +118,40 @@ def open_empty(path: Path, tags: Sequence[tuple[str, str]], rows: int, row_s: fl
 
     Raises OSError while there is still no room or permission, RingBusy as `open_ring`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _create(path.with_name(path.name + ".fresh"), _header(tags, rows, row_s), rows,
-                    len(tags), None)  # fmt: skip
+    fresh = open_beside(path, tags, rows, row_s)
     try:
-        if path.exists():
-            _set_aside(path)
-        path.with_name(path.name + ".fresh").rename(path)
+        put_in_place(fresh, path)
     except OSError:
-        fresh.close()
-        path.with_name(path.name + ".fresh").unlink(missing_ok=True)
+        discard(fresh)
         raise
-    fresh.path = path
     fresh.message = f"ring file {path}: can be written again, the rows in memory were moved there"
     return fresh
+
+
+def open_beside(path: Path, tags: Sequence[tuple[str, str]], rows: int, row_s: float) -> RingFile:
+    """An empty ring in a file beside `path`, for `put_in_place` or `discard`.
+
+    Raises OSError without room or permission, RingBusy as `open_ring`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".fresh")
+    return _create(beside, _header(tags, rows, row_s), rows, len(tags), None)
+
+
+def put_in_place(ring: RingFile, path: Path) -> None:
+    """Give a ring of `open_beside` its name; an older file is set aside. Raises OSError."""
+    assert ring.path is not None
+    if path.exists():
+        _set_aside(path)
+    ring.path.rename(path)
+    ring.path = path
+
+
+def discard(ring: RingFile) -> None:
+    """Close a ring of `open_beside` that is not wanted after all, and delete its file."""
+    ring.close()
+    if ring.path is not None:
+        ring.path.unlink(missing_ok=True)
 
 
 def _header(tags: Sequence[tuple[str, str]], rows: int, row_s: float) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,8 @@ from pathlib import Path
 from edge import __version__
 from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
-from edge.core.line import LineSetup
-from edge.runtime.bundle import BundleRefused, LoadedBundle, load_bundle
+from edge.runtime.assemble import setup_of
+from edge.runtime.bundle import BundleRefused, load_bundle
 from edge.runtime.clock import Clock
 from edge.runtime.infer import Engine, EngineRefused
 from edge.runtime.line import LineRunner
@@ -43,11 +43,9 @@ MAX_STARTS = 3
 class TakeUp:
     """Follows the records of all lines; one task."""
 
-    def __init__(
-        self, appliance: Appliance, clock: Clock, setup: Callable[[Line, LoadedBundle], LineSetup]
-    ) -> None:
-        """`setup`: what a line's decisions rest on with that model."""
-        self._appliance, self._clock, self._setup = appliance, clock, setup
+    def __init__(self, appliance: Appliance, clock: Clock) -> None:
+        self._appliance, self._clock = appliance, clock
+        self._held = False
         self._running: dict[str, Source] = {}
         self._tried: dict[str, str | None] = {}
         """Slot of the last look: what was looked at once is not tried again and again."""
@@ -82,17 +80,44 @@ class TakeUp:
             return ""
         return f"the daemon ended {MAX_STARTS} times while the new release was in shadow"
 
-    async def run(self, lines: Sequence[LineRunner]) -> None:
-        """Look after the lines until cancelled."""
+    def bundle(self, line: Line) -> Path:
+        """Where the bundle of a line lies now: the slot that runs, else what is configured."""
+        running = self._running.get(line.name)
+        if running is None:
+            return self.choose(line).bundle
+        return line.model.bundle if running.slot is None else running.bundle
+
+    async def hold(self, lines: Iterable[LineRunner]) -> None:
+        """Nothing takes over until `go_on`: a reload must know which model runs."""
+        self._held = True
+        for runner in lines:
+            runner.try_out(None, lambda _: None)
+        await self._settle_all()
+
+    def go_on(self, appliance: Appliance, lines: Iterable[LineRunner]) -> None:
+        """With this configuration; a trial that was under way begins again."""
+        self._appliance, self._held = appliance, False
+        for runner in lines:
+            name = runner.line.name
+            if name in self._running:
+                self._tried[name] = self._running[name].slot
+
+    async def _settle_all(self) -> None:
+        while self._reports:
+            await self._settle(*self._reports.pop(0))
+
+    async def run(self, now: Callable[[], Sequence[LineRunner]]) -> None:
+        """Look after the lines there are `now`, until cancelled."""
         loop = asyncio.get_running_loop()
         checked_s = loop.time()
         while True:
             await asyncio.sleep(LOOK_S)
+            lines = now()
             await self._hear(lines)
             for runner in lines:
-                await self._look(runner)
-            while self._reports:
-                await self._settle(*self._reports.pop(0))
+                if not self._held:
+                    await self._look(runner)
+            await self._settle_all()
             if loop.time() - checked_s >= DAY_S:
                 checked_s = loop.time()
                 for runner in lines:
@@ -140,7 +165,7 @@ class TakeUp:
         if isinstance(made, str):
             await self._settle(runner, chosen, Report(chosen.release, Outcome.FAILED, made))
             return
-        setup = self._setup(line, made.bundle)
+        setup = setup_of(self._appliance, line, made.bundle)
         if setup.step_rows != runner.core.setup.step_rows:
             self._fail(runner, f"{chosen.release}: other rows per model step; restart the daemon")
             return
@@ -148,6 +173,9 @@ class TakeUp:
             running.place is not None and chosen.place < running.place
         )
         steps = 0 if back or runner.engine is None else SHADOW_STEPS
+        if self._held:
+            self._tried[line.name] = running.slot  # a reload began meanwhile: look again after it
+            return
         trial = Trial(chosen.release, runner.track_of(made), setup, steps)
         log.info("line %s: %s in shadow for %d model steps", line.name, chosen.release, steps)
         runner.try_out(

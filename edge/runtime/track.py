@@ -29,6 +29,8 @@ class Step:
     t_s: float
     steps: Steps
     batch: Batch
+    epoch: int = 0
+    """Of the line's rows and model when the step was cut."""
 
 
 @dataclass(frozen=True, slots=True)

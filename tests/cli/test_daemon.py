@@ -225,6 +225,50 @@ def test_ready_watchdog_and_a_clean_stop_without_any_plc(
         assert not list((tmp_path / "run").iterdir())
 
 
+def test_reload_by_signal_and_by_command(config: Path, tmp_path: Path, manager: Manager) -> None:
+    runtime = tmp_path / "run"
+    tags = config / "lines" / "ncm-1" / "tags.toml"
+    shipped = tags.read_text(encoding="utf-8")
+
+    def ask() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command("reload", config, "--runtime", str(runtime)),
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
+        )  # fmt: skip
+
+    with daemon(config, tmp_path, manager) as started:
+        assert manager.wait("READY=1")
+        tags.write_text(shipped.replace("high = 1000", "high = 1001", 1), encoding="utf-8")
+        said = ask()
+        assert (said.returncode, said.stdout) == (0, "reloaded: line ncm-1: tags changed\n")
+        assert (manager.wait("RELOADING=1") or "").split("=")[-1].isdigit()
+        assert manager.wait("READY=1")
+        tags.write_text(shipped.replace("low = ", "lw = ", 1), encoding="utf-8")
+        said = ask()
+        assert said.returncode == 2
+        assert "unknown key 'lw'; did you mean 'low'?" in said.stderr
+        assert "refused: the old configuration goes on" in said.stderr
+        document = json.loads((runtime / "status.json").read_text(encoding="utf-8"))
+        assert document["reload"]["outcome"] == "refused"
+        assert document["pid"] == started.pid
+        shown = subprocess.run(
+            command("status", config, "--runtime", str(runtime)),
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert "! reload refused, an older configuration goes on:" in shown.stdout
+        manager.drain()
+        started.send_signal(signal.SIGHUP)
+        started.send_signal(signal.SIGHUP)
+        assert manager.wait("RELOADING=1")
+        assert manager.wait("READY=1")
+        assert manager.wait("WATCHDOG=1")
+        tags.write_text(shipped, encoding="utf-8")
+        assert ask().returncode == 0
+        assert started.poll() is None
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(STOP_S) == 0
+
+
 def test_a_hung_daemon_starves_the_watchdog_and_its_abort_shows_where_it_hung(
     config: Path, tmp_path: Path, manager: Manager
 ) -> None:

@@ -18,8 +18,8 @@ from edge.core.conditions import TABLE
 ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
 COMMANDS = (
-    "run", "demo", "check", "tags", "replay", "twin", "status", "certificate", "history", "archive",
-    "report", "hmi", "update", "audit",
+    "run", "reload", "demo", "check", "tags", "replay", "twin", "status", "certificate", "history",
+    "archive", "report", "hmi", "update", "audit",
 )  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 

@@ -78,6 +78,17 @@ class Recorder:
             seen[Condition.RING_REPLACED] = store.replaced
         return seen
 
+    def adopt(self, line: Line, engine: Engine | None, config_sha256: str) -> None:
+        """The line goes on with another configuration: what was gathered belongs to the old one."""
+        self.flush()
+        self.line = line
+        self._tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+        self._numbers = {c.number: c.code for c in line.topology.components}
+        self.model, self._config = model_text(engine), config_sha256
+        self._store.event(
+            "configuration", line.name, config_sha256=config_sha256, model=self.model
+        )
+
     def updated(self, release: str, outcome: str, text: str, engine: Engine | None) -> None:
         """A trial ended: log it, and file what follows under the model that decides now."""
         self.model = model_text(engine)
