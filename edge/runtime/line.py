@@ -315,7 +315,8 @@ class LineRunner:
             seen[self._publish_fault[0]] = self._publish_fault[1]
         in_memory = self.ring.message if self.ring.opened == "memory" else ""
         if in_memory or self._storage_fault:
-            seen[Condition.STORAGE_FAULT] = in_memory or self._storage_fault
+            said = f"{seen[fault]}; " if (fault := Condition.STORAGE_FAULT) in seen else ""
+            seen[fault] = said + (in_memory or self._storage_fault)
         if self._infer_fault:
             seen[Condition.INFERENCE_FAILED] = self._infer_fault
         if self.ring.opened == "replaced" and now_s - self._started_s < CLOCK_SHOWN_S:
