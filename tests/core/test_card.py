@@ -69,7 +69,7 @@ def test_a_wrong_field_is_named_with_what_is_permitted(key: str, value: Any, say
 
 def test_all_missing_fields_are_listed_at_once() -> None:
     with pytest.raises(CardError) as caught:
-        from_dict({"format": 3})
+        from_dict({"format": 2})
     text = str(caught.value)
     assert all(key in text for key in ("name", "tags", "threshold", "files", "row_s"))
 

@@ -116,7 +116,8 @@ def test_severity_never_falls_when_a_level_becomes_more_probable(
 
 def card(threshold: float, clear: float) -> ModelCard:
     return ModelCard(
-        format=1, name="m", serial=1, notice="", simulated=True, tags=(), features=(), row_s=1.0,
+        format=2, name="m", serial=1, notice="", simulated=True, tags=(), features=(), row_s=1.0,
+        kinds=("",),
         step_rows=60, slot_steps=1, states=(), threshold=threshold, clear_threshold=clear,
         severity_thresholds=(0.5, 0.5, 0.5), drift_limit=1.0, files={},
     )  # fmt: skip
