@@ -27,7 +27,7 @@ from edge.runtime.clock import LoopClock
 from edge.runtime.notify import Notifier
 from edge.twin.operator import AcceptAfter
 from edge.twin.plant import LivePlant
-from edge.twin.plc import PlcBlock
+from edge.twin.plc import PlcBlock, PlcSettings
 from edge.twin.scenario import Scenario
 from edge.twin.serve import TwinServer
 from edge.twin.tag_table import TAGS
@@ -40,6 +40,8 @@ SHOW_MIN = 10
 AFTER_FLAG_MIN = 20
 LIMIT_MIN = 480
 ACCEPT_S = 180.0
+ACKNOWLEDGE_S = 900
+"""The operator has been to the line and knows; the pH is to be held until it can be stopped."""
 
 
 @dataclass(slots=True)
@@ -101,7 +103,8 @@ class Demo:
         schedule = self._line.schedule
         assert schedule is not None
         clock = LoopClock(EPOCH_S)
-        plc = PlcBlock(operator=AcceptAfter(ACCEPT_S))
+        settings = PlcSettings(acknowledge_s=ACKNOWLEDGE_S)
+        plc = PlcBlock(settings, AcceptAfter(ACCEPT_S))
         plant = LivePlant(self._scenario, schedule)
         names = [tag.name for tag in TAGS]
         self._headline()
@@ -197,8 +200,8 @@ class Demo:
             print(f"  link {link.name}: {at}, {count} tags")
         print("  model: trained on simulated data, not for production")
         print(
-            f"  operator: accepts a trim after {ACCEPT_S:.0f} s, and moves nothing by hand; a trim "
-            "withheld for a\n  suspected leak therefore lets the pH go, where an operator acts\n"
+            f"  operator: accepts a trim after {ACCEPT_S:.0f} s, acknowledges a suspected leak "
+            f"after {ACKNOWLEDGE_S // 60} min,\n  and moves nothing by hand\n"
         )
 
     def _summary(self, server: TwinServer) -> int:

@@ -57,6 +57,9 @@ class RankSettings:
     many tags has no advantage."""
     downstream: float = 0.15
     """Credit for evidence directly downstream, as a share of it."""
+    together: float = 0.3
+    """Redundant instruments that all deviate the same way, the median by this share of the largest,
+    show the process and not themselves."""
     count: int = 3
 
 
@@ -71,6 +74,7 @@ def rank(
     *,
     kinds: Mapping[str, float] = MappingProxyType({}),
     valid: Floats | None = None,
+    redundant: Sequence[str] = (),
     settings: RankSettings = DEFAULT,
 ) -> tuple[Suspect, ...]:
     """The most suspect reportable components, best first; empty if there is no evidence at all.
@@ -82,6 +86,8 @@ def rank(
         topology: components and flow edges; components that are not reportable are left out.
         kinds: component code -> probability that the defect is there, as the classifier says.
         valid: float[P], good share of each tag; a tag without a good row is no evidence.
+        redundant: tags that measure one and the same, e.g. the pH probes: a faulty one leaves the
+            others; where all go the same way they are no evidence against their component.
 
     Raises ValueError if the arrays are not of shape [P].
     """
@@ -93,6 +99,11 @@ def rank(
     seen = np.ones(len(tags), bool) if valid is None else np.asarray(valid) > 0.0
     decision = np.where(seen, np.maximum(np.nan_to_num(cam.astype(np.float64)), 0.0), 0.0)
     signed = np.where(seen, np.nan_to_num(deviation.astype(np.float64)), 0.0)
+    group = np.array([i for i, tag in enumerate(tags) if tag.name in redundant and seen[i]], int)
+    common = _together(signed[group], settings.together)
+    if common:
+        decision[group] = signed[group] = 0.0
+    cleared = {tags[i].component for i in group} if common else set()
     size = np.maximum(np.abs(signed) - settings.dead_band, 0.0)
     rows = {
         component.code: np.array(
@@ -107,7 +118,9 @@ def rank(
         for code, i in rows.items()
     }
     by_kind = {
-        code: float(np.nan_to_num(kinds.get(code, 0.0))) if seen[i].any() else 0.0
+        code: float(np.nan_to_num(kinds.get(code, 0.0)))
+        if seen[i].any() and code not in cleared
+        else 0.0
         for code, i in rows.items()
     }
     weights = (settings.deviation_weight, settings.kind_weight)
@@ -139,6 +152,14 @@ def rank(
         for code in best[: settings.count]
         if scores[code] > 0.0
     )  # fmt: skip
+
+
+def _together(signed: npt.NDArray[np.float64], share: float) -> bool:
+    """Do at least three redundant instruments all deviate the same way?"""
+    if len(signed) < 3 or abs(int(np.sign(signed).sum())) < len(signed):
+        return False
+    size = np.abs(signed)
+    return bool(np.median(size) >= share * size.max())
 
 
 def _shares(by_code: Mapping[str, float]) -> dict[str, float]:

@@ -230,6 +230,7 @@ class LineCore:
                 setup.topology,
                 kinds=dict(zip(setup.kinds, result.kinds.tolist())),
                 valid=result.valid,
+                redundant=() if setup.trim is None else setup.trim.ph_tags,
             )
             if named
             else ()

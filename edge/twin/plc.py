@@ -27,7 +27,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edge.core.outputs import BlockError, Decision, PlcState, decode_block_w, encode_block_r
-from edge.core.registers import ADVISOR_TIMEOUT_S, Control, PackML, Status, TrimState
+from edge.core.registers import (
+    ADVISOR_TIMEOUT_S,
+    Control,
+    PackML,
+    Status,
+    TrimReason,
+    TrimState,
+)
 from edge.twin.operator import AcceptAfter, Answer, Offer, Operator
 
 
@@ -48,6 +55,9 @@ class PlcSettings:
     answer_s: int = 10
     """Seconds an ACCEPT or REJECT stays in CONTROL unless the appliance takes note earlier."""
     answer_min_s: int = 2
+    acknowledge_s: int | None = None
+    """Seconds after which the operator has looked for a suspected leak and acknowledges, so that
+    the pH is held again until the line can be stopped; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +115,7 @@ class PlcBlock:
         self._answered = 0
         self._pulse = Control.NONE
         self._pulse_s = 0
+        self._suspected_s = 0
         self._target = 0.0
         self._ratio = 0.0
 
@@ -135,6 +146,7 @@ class PlcBlock:
             self._target = self._ratio = 0.0
         trim_kg_h = self._ramp(process.base_kg_h, gone=gone)
         self._fade_pulse(decision)
+        self._acknowledge(decision)
         self.panel = Panel(
             alive=decision is not None,
             fault=fault,
@@ -226,6 +238,16 @@ class PlcBlock:
             noted and self._pulse_s > self.settings.answer_min_s
         ):
             self._pulse = Control.NONE
+
+    def _acknowledge(self, decision: Decision | None) -> None:
+        """Press ACKNOWLEDGE once per suspicion, for as long as an answer stands."""
+        after_s = self.settings.acknowledge_s
+        suspected = (
+            decision is not None and decision.trim_reason is TrimReason.NAOH_DEMAND_ANOMALY
+        )
+        self._suspected_s = self._suspected_s + 1 if suspected else 0
+        if after_s is not None and self._suspected_s == after_s:
+            self._pulse, self._pulse_s = Control.ACKNOWLEDGE, 0
 
     def _block_r(self, process: Process, trim_kg_h: float) -> tuple[int, ...]:
         self._heartbeat = (self._heartbeat + 1) & 0xFFFF

@@ -85,6 +85,7 @@ def judge(
             tags,
             line.topology,
             kinds=dict(zip(kinds, out["kinds"][look].tolist())),
+            redundant=() if line.trim is None else line.trim.ph_tags,
         )
         codes = [s.component for s in suspects]
         hit = (codes[:1] == [batch.component], batch.component in codes[:3])

@@ -81,7 +81,10 @@ def locate(
         named = dict(zip(kinds, out["kinds"][step].tolist()))
         hits = {}
         for name, settings in RANKINGS.items():
-            suspects = rank(cam, deviation, tags, line.topology, kinds=named, settings=settings)
+            suspects = rank(
+                cam, deviation, tags, line.topology, kinds=named, settings=settings,
+                redundant=() if line.trim is None else line.trim.ph_tags,
+            )  # fmt: skip
             codes = [s.component for s in suspects]
             hits[name] = (codes[:1] == [batch.component], batch.component in codes[:3])
         found.append(

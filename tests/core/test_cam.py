@@ -73,6 +73,23 @@ def test_the_classifier_s_answer_decides_between_neighbours() -> None:
     assert sum(s.score for s in named) == pytest.approx(1.0)
 
 
+def test_probes_that_go_together_show_the_process_and_not_themselves() -> None:
+    """A leaking NaOH line pulls the pH away: four probes see it, and none of them is at fault."""
+    probes = tuple(tag(f"AIT-106{x}.PV", "C05", "instrument") for x in "ABCD")
+    tags, names = (*TAGS, *probes), tuple(t.name for t in probes)
+    cam = np.append(vector(PI_103=0.5), [2.0, 1.0, 4.0, 1.0]).astype(np.float32)
+    kinds = {"C05": 0.9, "C03": 0.1}
+    for moved, first in (
+        ([-1.5, -1.4, -3.2, -1.3], "C03"),  # the process
+        ([0.7, 0.8, -5.0, 0.9], "C05"),  # one probe leaves the others
+        ([-0.2, -0.3, -5.0, -0.2], "C05"),  # the same, the others a little with it
+    ):
+        deviation = np.append(vector(PI_103=-3.0), moved).astype(np.float32)
+        found = rank(cam, deviation, tags, PLANT, kinds=kinds, redundant=names)
+        assert found[0].component == first, moved
+        assert rank(cam, deviation, tags, PLANT, kinds=kinds)[0].component == "C05"
+
+
 def test_the_classifier_names_nobody_it_cannot_see() -> None:
     valid = np.array([0.0 if t.component == "C03" else 1.0 for t in TAGS])
     kinds = {"C03": 0.9, "C12": 0.05, "": 0.05}

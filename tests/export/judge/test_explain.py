@@ -27,6 +27,7 @@ def line(toy: Dataset) -> Any:
     return SimpleNamespace(
         tags=[SimpleNamespace(tag=tag) for tag in tags],
         topology=Topology(components=tuple(parts), edges=()),
+        trim=None,
     )
 
 
