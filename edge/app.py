@@ -99,7 +99,12 @@ class App:
         """Once the history is open: give it what only the rings kept."""
         await self.store.opened.wait()
         for line in self.lines:
-            rows = line.recorder.take_up(line.ring.ring, line.core)
+            try:
+                rows = line.recorder.take_up(line.ring.ring, line.core)
+            except Exception:
+                # What only the ring kept is worth less than the line itself.
+                log.exception("line %s: the history lacks what the ring holds", line.line.name)
+                continue
             if rows:
                 log.info("line %s: %d rows from the ring into the history", line.line.name, rows)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge.app import App
 from edge.config.load import load
 from edge.core.batch import BatchState
 from edge.core.line import LineCore
@@ -15,12 +20,14 @@ from edge.core.registers import Control, MaintKind, TrimReason, TrimState
 from edge.core.ring import Ring
 from edge.core.tags import Quality, Reason, Row, gap_row
 from edge.core.trim import Held, Offered
-from edge.runtime.store.recorder import Recorder
+from edge.runtime.store.recorder import Recorder, _without_holes
 from edge.runtime.store.records import Event, Minute, Record, Step
+from edge.runtime.store.store import Store
 from tests.core.test_line import ALARMED, SETUP, plc
 from tests.runtime.store.records import EPOCH_S, FixedClock, store
 
 CONFIG = Path(__file__).parents[3] / "firmware_config"
+Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Ear:
@@ -148,6 +155,50 @@ def test_what_the_history_lacks_is_taken_from_the_ring_once(ear: Ear) -> None:
     assert np.array_equal(times, EPOCH_S + 100.0 + np.arange(100.0))
     ear.store.newest_s["ncm-1"] = EPOCH_S + 199.0
     assert ear.recorder.take_up(ring, ear.core) == 0
+
+
+def test_one_torn_row_in_a_day_of_rows_costs_no_gigabytes() -> None:
+    times = EPOCH_S + np.arange(40_000.0)
+    torn = times.copy()
+    torn[[0, 1, 777, 778, 779, -1]] = np.nan
+    tracemalloc.start()
+    filled = _without_holes(torn, 1.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(filled, times)
+    assert peak < 20e6
+
+
+def fill_history(history: Store, *lines: object) -> Coroutine[Any, Any, None]:
+    """What the daemon does once its history is open."""
+    app = SimpleNamespace(store=history, lines=lines)
+    return App._fill_history(app)  # type: ignore[arg-type]
+
+
+def line_of(name: str, recorder: object, ring: Ring, core: LineCore) -> object:
+    return SimpleNamespace(line=SimpleNamespace(name=name), recorder=recorder, core=core,
+                           ring=SimpleNamespace(ring=ring))  # fmt: skip
+
+
+def test_a_ring_that_cannot_be_taken_up_is_said_and_ends_nothing(
+    ear: Ear, virtual: Virtual, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def take_up(self, *_: object) -> int:
+            raise MemoryError
+
+    ring = Ring.in_memory(500, 2)
+    rows(ring, 60)
+    ear.recorder.starting(ring, 0)
+
+    async def main() -> None:
+        ear.store.opened.set()
+        await fill_history(ear.store, line_of("broken", Broken(), ring, ear.core),
+                           line_of("well", ear.recorder, ring, ear.core))  # fmt: skip
+
+    virtual(main())
+    assert "line broken: the history lacks" in caplog.text
+    assert len(ear.records) == 1, "the next line is served"
 
 
 def test_a_continuous_process_is_kept_day_by_day(tmp_path: Path) -> None:
