@@ -95,7 +95,7 @@ class Store:
         self._bulk: deque[Minute | Step] = deque()
         self._events: deque[Event] = deque()
         self._lost_events = 0
-        self._fresh = asyncio.Event()
+        self._fresh, self._eased = asyncio.Event(), asyncio.Event()
         self._file: OpenFile | None = None
         self._now_s = 0.0
         """Wall time of the work in hand."""
@@ -129,6 +129,12 @@ class Store:
     def waiting(self) -> int:
         """Records not on disk yet."""
         return len(self._bulk) + len(self._events)
+
+    async def eased(self, most: int) -> None:
+        """Wait until no more than `most` records wait: for whoever has more than the queue."""
+        while self.waiting > most:
+            self._eased.clear()
+            await self._eased.wait()
 
     def section(self) -> dict[str, Any]:
         """For the status document."""
@@ -164,6 +170,7 @@ class Store:
                 return False
             self.opened.set()
         records = self._take()
+        self._eased.set()
         if not await self._in_worker(loop, lambda: self._write(records)):
             self._put_back(records)
             return False
