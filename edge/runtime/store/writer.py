@@ -33,28 +33,54 @@ _DROPPABLE = ("minutes", "steps")
 _TIME = {"minutes": "end_s", "steps": "t_s"}
 
 
-def write(connection: sqlite3.Connection, records: Iterable[Record]) -> Head | None:
+def write(
+    connection: sqlite3.Connection,
+    records: Iterable[Record],
+    spoiled: list[tuple[Record, Exception]] | None = None,
+) -> Head | None:
     """All of `records`, or none; returns the head of the event chain if it grew.
 
-    Raises sqlite3.Error.
+    With a list for `spoiled`, those that no table takes are left out and added to it.
+    Raises sqlite3.Error, and what a record that no table takes raises.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         head = None
         for record in records:
-            match record:
-                case Minute():
-                    _write_minute(connection, record)
-                case Step():
-                    _write_step(connection, record)
-                case Event():
-                    head = append(connection, record)
+            try:
+                connection.execute("SAVEPOINT record")
+                head = _write_one(connection, record) or head
+            except Exception as error:
+                if spoiled is None or not is_spoiled(error):
+                    raise
+                spoiled.append((record, error))
+                connection.execute("ROLLBACK TO record")
+            connection.execute("RELEASE record")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
     return head
+
+
+def is_spoiled(error: Exception) -> bool:
+    """Whether the error is the record's own: trying it again would end the same way."""
+    if isinstance(error, sqlite3.Error):
+        return isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError,
+                                  sqlite3.InterfaceError, sqlite3.ProgrammingError))  # fmt: skip
+    return not isinstance(error, (OSError, MemoryError))
+
+
+def _write_one(connection: sqlite3.Connection, record: Record) -> Head | None:
+    match record:
+        case Minute():
+            _write_minute(connection, record)
+        case Step():
+            _write_step(connection, record)
+        case Event():
+            return append(connection, record)
+    return None
 
 
 def append(connection: sqlite3.Connection, event: Event) -> Head:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edge.runtime.chain import Broken
 from edge.runtime.store import store as store_module
 from edge.runtime.store import writer
 from edge.runtime.store.reader import History, HistoryError
+from edge.runtime.store.records import Record
 from edge.runtime.store.schema import FILE_NAME, open_for_writing
 from edge.runtime.store.store import RETRY_S, Store
 from tests.runtime.store.records import (
@@ -279,6 +281,42 @@ def test_the_queue_is_bounded_and_drops_the_oldest_rows_first(
         logged = [e.body.get("condition") or e.body.get("lost") for e in found.events()]
         assert sorted(map(str, logged[:-1])) == ["2", "2", "3", "4", "5"]  # "lost": 2
         assert not isinstance(found.verify(), Broken)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        replace(step(1, at(7, 1.0)), why="m\udcfcde"),
+        replace(step(1, at(7, 1.0)), data_quality=float("nan")),
+        minute(1, at(2**70, 1.0)),
+        event(1, "condition", "\udcff"),
+        event(1, condition=object()),
+    ],
+    ids=["text", "nan", "number", "line", "body"],
+)
+def test_a_record_no_table_takes_keeps_no_other_from_the_disk(
+    tmp_path: Path, virtual: Virtual, caplog: pytest.LogCaptureFixture, spoiled: Record
+) -> None:
+    async def main() -> None:
+        history = store(tmp_path)
+        task = asyncio.create_task(history.run())
+        await history.opened.wait()
+        for record in (minute(0, at(7, 0.0)), event(0, condition="a"), spoiled,
+                       minute(2, at(7, 2.0)), event(2, condition="\udce4")):  # fmt: skip
+            history.put(record)
+        await asyncio.sleep(1.0)
+        assert (history.waiting, history.lost, history.fault) == (0, 1, "")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        history.close()
+
+    virtual(main())
+    assert "is dropped" in caplog.text
+    with History(tmp_path / FILE_NAME) as found:
+        assert len(found.rows(found.batch(7)).times) == 120
+        said = [e.body["condition"] for e in found.events(kind="condition")]
+        assert said == ["a", r"\udce4"]
+        assert not isinstance(found.verify(found.noted_head()), Broken)
 
 
 def test_the_log_refuses_to_be_changed(tmp_path: Path, virtual: Virtual) -> None:
