@@ -92,6 +92,22 @@ def test_a_batch_goes_on_after_a_restart_and_a_pause_and_a_number_may_come_again
         assert found.batch(7, key=old.key).key == old.key
 
 
+def test_rows_of_a_batch_are_found_though_the_clock_stepped_back(tmp_path: Path) -> None:
+    before, back = minute(10, at(7, 0.0)), minute(0, at(7, 2.0))
+    torn = np.concatenate([EPOCH_S + 660.0 + np.arange(30.0), EPOCH_S - 30.0 + np.arange(30.0)])
+    connection = open_for_writing(tmp_path / FILE_NAME).connection
+    writer.write(connection, [
+        minute(1, None), minute(1, None, line="other"), before,
+        replace(minute(11, at(7, 1.0)), times=torn), back, minute(2, at(8, 0.0)),
+    ])  # fmt: skip
+    connection.close()
+    with History(tmp_path / FILE_NAME) as found:
+        rows = found.rows(found.batch(7))
+        assert set(rows.times) == {*before.times, *torn, *back.times}
+        assert np.array_equal(rows.values[:60], back.values)
+        assert len(found.rows(found.batch(8)).times) == 60
+
+
 def test_another_configuration_and_model_are_said_once(tmp_path: Path, virtual: Virtual) -> None:
     async def main() -> None:
         for about in (ABOUT, ABOUT, ABOUT | {"config_sha256": "cd"}):
