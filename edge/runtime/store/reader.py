@@ -49,6 +49,7 @@ class StoredBatch:
     """Worst level, 0..3."""
     simulation: str
     model: str
+    """Every one that judged it, in the order they came."""
     config_sha256: str
     exported_s: float | None
 

@@ -27,6 +27,8 @@ from edge.runtime.store.schema import PAGE_BYTES
 
 DROP_ROWS = 240
 """Minutes dropped at a time."""
+MODELS_APART = "; "
+"""Between the models of a batch that had more than one, in the order they came."""
 _ACTIVE = ("running", "held")
 _PROTECTED = "SELECT id FROM batches WHERE severity > 0 AND exported_s IS NULL"
 _DROPPABLE = ("minutes", "steps")
@@ -178,7 +180,7 @@ def _batch(
     was ended and is running again with later minutes is the same one.
     """
     row = connection.execute(
-        "SELECT id, batch_id, minutes, ended_s FROM batches WHERE line = ? ORDER BY id DESC "
+        "SELECT id, batch_id, minutes, ended_s, model FROM batches WHERE line = ? ORDER BY id DESC "
         "LIMIT 1", (line,),
     ).fetchone()  # fmt: skip
     same = (
@@ -200,6 +202,10 @@ def _batch(
             "ended_s = NULL WHERE id = ?",
             (at.minutes, at.state, end_s, row[0]),
         )
+        if at.model and at.model not in row[4].split(MODELS_APART):
+            # Its verdicts are now of both.
+            models = row[4] + MODELS_APART + at.model if row[4] else at.model
+            connection.execute("UPDATE batches SET model = ? WHERE id = ?", (models, row[0]))
         return int(row[0])
     found = connection.execute(
         "INSERT INTO batches (line, batch_id, began_s, last_s, first_minute, minutes, state, "

@@ -108,6 +108,19 @@ def test_rows_of_a_batch_are_found_though_the_clock_stepped_back(tmp_path: Path)
         assert len(found.rows(found.batch(8)).times) == 60
 
 
+def test_a_batch_names_every_model_it_was_judged_by(tmp_path: Path) -> None:
+    one, two = at(7, 0.0).model, "ncm, serial 4, SHA-256 11"
+    connection = open_for_writing(tmp_path / FILE_NAME).connection
+    for n, model in enumerate((one, one, two, two, one, "")):
+        here = replace(at(7, float(n)), model=model)
+        writer.write(connection, [minute(n, here), step(n, here)])
+    writer.write(connection, [minute(9, replace(at(8, 0.0), model=two))])
+    connection.close()
+    with History(tmp_path / FILE_NAME) as found:
+        assert found.batch(7).model == f"{one}; {two}"
+        assert found.batch(8).model == two
+
+
 def test_another_configuration_and_model_are_said_once(tmp_path: Path, virtual: Virtual) -> None:
     async def main() -> None:
         for about in (ABOUT, ABOUT, ABOUT | {"config_sha256": "cd"}):
