@@ -33,6 +33,8 @@ log = logging.getLogger("ncm-edge")
 
 SILENT_S = 10.0
 """A line without a completed cycle for this long starves the service watchdog."""
+CATCH_UP = 100
+"""Records that may wait for the disk while more come from a ring."""
 
 
 class App:
@@ -99,7 +101,18 @@ class App:
         """Once the history is open: give it what only the rings kept."""
         await self.store.opened.wait()
         for line in self.lines:
-            rows = line.recorder.take_up(line.ring.ring, line.core)
+            rows, minutes = 0, line.recorder.take_up(line.ring.ring, line.core)
+            try:
+                for taken in minutes:
+                    rows += taken
+                    # Most of a ring would fall out of the queue if it were put at once.
+                    await self.store.eased(CATCH_UP)
+            except Exception:
+                # What only the ring kept is worth less than the line itself.
+                log.exception("line %s: the history lacks what the ring holds", line.line.name)
+            finally:
+                # A stop in between: the last write takes what the queue holds.
+                rows += sum(minutes)
             if rows:
                 log.info("line %s: %d rows from the ring into the history", line.line.name, rows)
 

@@ -27,6 +27,8 @@ def run(
 
     Returns 0 after a clean stop, 1 without its directories.
     """
+    # As in the unit: rows, verdicts and model state are for the group, not for everybody.
+    os.umask(0o027)
     # A reload asked for too early must not end the process: that is what SIGHUP does by default.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # A watchdog abort (SIGABRT) prints the Python stack of the hang into the journal.

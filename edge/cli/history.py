@@ -201,12 +201,20 @@ def archive(path: Path, appliance: Appliance, config: Path, options: argparse.Na
                 print(error, file=sys.stderr)
                 failed += 1
                 continue
+            except (MemoryError, OverflowError, ValueError) as error:
+                # One odd batch must not keep those after it from the archive.
+                print(f"batch {batch.batch_id}: {type(error).__name__} {error}; not exported",
+                      file=sys.stderr)  # fmt: skip
+                failed += 1
+                continue
             body = {"batch_id": batch.batch_id, "file": str(done.path), "rows": done.rows}
             event = Event(t_s=_now_s(), line=batch.line, kind="export", body=body)
             mark_exported(found.connection, batch.key, event)
             gaps = f", {done.gaps} of them gaps" if done.gaps else ""
             note = "  simulated" if batch.simulation else ""
             print(f"{done.path}: {done.rows} rows{gaps}, {done.size_bytes / 1e6:.1f} MB{note}")
+            for text in done.notes:
+                print(f"  {text}")
         present = [
             lines[name] for name in sorted({b.line for b in found.batches()}) if name in lines
         ]

@@ -57,9 +57,12 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, str):
+        # A server's undecodable text holds lone surrogates; no disk takes those.
+        return value.encode("utf-8", "backslashreplace").decode()
     return value
 
 

@@ -143,6 +143,7 @@ def ring_of(config: Path, directory: Path) -> RingFile:
 def test_the_limits_are_the_units() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     unit.read(ROOT / "systemd" / "ncm-edge.service", encoding="utf-8")
+    assert unit["Service"]["UMask"] == "0027"
     assert float(unit["Service"]["WatchdogSec"]) == WATCHDOG_S
     assert float(unit["Service"]["TimeoutStopSec"]) > STOP_S
 
@@ -223,6 +224,20 @@ def test_ready_watchdog_and_a_clean_stop_without_any_plc(
         assert manager.wait("STOPPING=1")
         assert started.wait(STOP_S) == 0
         assert not list((tmp_path / "run").iterdir())
+
+
+def test_what_it_keeps_is_not_for_everybody(config: Path, tmp_path: Path, manager: Manager) -> None:
+    before = os.umask(0o022)
+    try:
+        with daemon(config, tmp_path, manager) as started:
+            assert manager.wait("READY=1")
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(STOP_S) == 0
+    finally:
+        os.umask(before)
+    kept = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert {"history.sqlite", "rows.ring"} <= {path.name for path in kept}
+    assert [path for path in kept if path.stat().st_mode & 0o027] == []
 
 
 def test_reload_by_signal_and_by_command(config: Path, tmp_path: Path, manager: Manager) -> None:

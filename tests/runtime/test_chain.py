@@ -57,3 +57,8 @@ def test_a_head_as_text_and_back() -> None:
 def test_equal_values_have_one_text() -> None:
     assert chain.canonical({"b": 1.5, "a": float("nan")}) == '{"a":null,"b":1.5}'
     assert chain.link(chain.SEED, "\ud800") != chain.link(chain.SEED, "?")
+
+
+def test_text_no_disk_takes_is_spelled_out() -> None:
+    text = chain.canonical({"a\udcff": ["b\udce4r"]})
+    assert text.encode("utf-8") == rb'{"a\\udcff":["b\\udce4r"]}'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from edge.__main__ import main as edge
 from edge.core.batch import BACK_MIN
 from edge.core.tags import Quality
+from edge.runtime.store import minute as codec
 from edge.runtime.store import writer
 from edge.runtime.store.reader import History
 from edge.runtime.store.schema import FILE_NAME, open_for_writing
@@ -166,6 +168,68 @@ def test_a_stick_that_cannot_be_written(history: Path, tmp_path: Path, capsys: C
     assert "stick" in capsys.readouterr().err
     with History(history) as found:
         assert not any(b.exported_s for b in found.batches())
+
+
+def set_clock(history: Path, shift_s: Callable[[int], float], batch: int) -> None:
+    """Rewrite the times of a batch's minutes, by their place in it."""
+    connection = sqlite3.connect(history)
+    found = connection.execute("SELECT id, rows FROM minutes WHERE batch = ? ORDER BY id", (batch,))
+    for n, (key, blob) in enumerate(found.fetchall()):
+        times, *rest = codec.decode(blob)
+        times = times + shift_s(n)
+        connection.execute("UPDATE minutes SET t_s = ?, end_s = ?, rows = ? WHERE id = ?",
+                           (times[0], times[-1], codec.encode(times, *rest), key))  # fmt: skip
+    connection.execute("UPDATE batches SET began_s = MIN(began_s, (SELECT MIN(t_s) FROM minutes "
+                       "WHERE batch = batches.id)) WHERE id = ?", (batch,))  # fmt: skip
+    connection.commit()
+    connection.close()
+
+
+def test_a_clock_that_was_set_forward_leaves_one_row_of_nothing(
+    history: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    set_clock(history, lambda n: -EPOCH_S if n < 2 else 0.0, 1)
+    assert archive(history, tmp_path / "a") == 0
+    said = capsys.readouterr().out
+    assert "the clock jumped from 1970-01-01T" in said
+    first, _ = sorted((tmp_path / "a" / "ncm-1").glob("*.parquet"))
+    table = pq.read_table(first)
+    assert table.num_rows == 60 * MINUTES + 1
+    times = table["time"].cast("int64").to_numpy() / 1e6
+    assert np.array_equal(np.flatnonzero(np.diff(times) != 1.0), [120])
+    assert table[f"quality.{TAGS[3].name}"].to_pylist()[119:122] == [0, 2, 0]
+    assert table["severity"].to_pylist()[-1] == 3
+    assert len(json.loads(table.schema.metadata[b"ncm-edge"])["clock_jumps"]) == 1
+
+
+def test_a_clock_that_was_set_back_is_said(history: Path, tmp_path: Path, capsys: Capture) -> None:
+    set_clock(history, lambda n: -600.0 if n >= 20 else 0.0, 1)
+    assert archive(history, tmp_path / "a", "41") == 0
+    assert "the clock was set back: 600 rows" in capsys.readouterr().out
+
+
+def test_a_batch_of_too_many_clocks_keeps_no_other_from_the_archive(
+    history: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    set_clock(history, lambda n: 80_000.0 * n, 1)
+    assert archive(history, tmp_path / "a") == 1
+    said = capsys.readouterr()
+    assert "batch 41: " in said.err
+    assert "slots without a row between" in said.err
+    assert "1 batches exported" in said.out
+
+
+def test_an_odd_batch_keeps_no_other_from_the_archive(
+    history: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    connection = sqlite3.connect(history)
+    connection.execute("UPDATE batches SET began_s = -1e15 WHERE id = 1")
+    connection.commit()
+    connection.close()
+    assert archive(history, tmp_path / "a") == 1
+    said = capsys.readouterr()
+    assert "batch 41: " in said.err
+    assert "1 batches exported" in said.out
 
 
 def test_rows_that_were_dropped_are_not_called_exported(

@@ -10,7 +10,8 @@
 Columns of a batch: `time`; every tag (empty unless GOOD: the model sees only good values);
 `quality.TAG` (0 good, 1 uncertain, 2 bad); `uncertain.TAG` where a tag had doubtful values;
 `batch_id`, `batch_minute`, `schedule_step`, `probability`, `severity`, `conditions`. Slots without
-a row are rows of nothing, from the first second of the batch to its last.
+a row are rows of nothing, from the first second of the batch to its last; but where the clock
+jumped by more than MAX_GAP_S (1970 -> the time of the network), one row stands for the jump.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.config.types import Line
 from edge.core.tags import Quality
+from edge.runtime.store.minute import Times
 from edge.runtime.store.reader import History, StoredBatch, StoredRows, StoredStep
 
 EVENTS = "events.csv"
@@ -33,6 +36,11 @@ LABELS = "labels.csv"
 PLANT = "plant.toml"
 EVENT_HEAD = "time,line,event,kind,component,batch,text"
 LABEL_HEAD = "time,event,end,component,group,text"
+
+
+MAX_GAP_S = 86_400.0
+"""A longer pause within a batch is a clock that was set, not as many slots without a row."""
+MAX_GAP_ROWS = 1_000_000
 
 
 class ArchiveError(Exception):
@@ -47,7 +55,32 @@ class Exported:
     rows: int
     gaps: int
     """Slots among them without a row."""
+    repeated: int
+    """Rows left out: the clock was set back, and a later row has their slot."""
+    jumps: tuple[tuple[float, float], ...]
+    """Where the clock jumped forward: the last time before, the first after, epoch s."""
     size_bytes: int
+
+    @property
+    def notes(self) -> list[str]:
+        """What is not as usual, in words."""
+        out = [f"the clock jumped from {_utc(a)} to {_utc(b)}: closed" for a, b in self.jumps]
+        if self.repeated:
+            out.append(f"the clock was set back: {self.repeated} rows of a repeated time left out")
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Where the rows of a batch go, and the time of each slot, first to last."""
+
+    place: npt.NDArray[np.int64]
+    times_s: Times
+    jumps: tuple[tuple[float, float], ...]
+
+    @property
+    def filled(self) -> int:
+        return len(np.unique(self.place))
 
 
 def file_name(batch: StoredBatch) -> str:
@@ -69,7 +102,10 @@ def export(history: History, batch: StoredBatch, line: Line, folder: Path) -> Ex
             f"batch {batch.batch_id}: none of its rows is kept any more; export earlier, or raise "
             "max_mb of [history] in appliance.toml"
         )
-    table, gaps = _table(history, batch, line, rows)
+    # A batch that had begun before the appliance saw it keeps its place in the schedule.
+    lead_s = float(int(batch.first_minute)) * 60.0 if line.schedule is not None else 0.0
+    slots = _slots(batch.batch_id, rows.times, line.row_s, lead_s)
+    table = _table(history, batch, line, rows, slots)
     path = folder / batch.line / file_name(batch)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".new")
@@ -82,21 +118,48 @@ def export(history: History, batch: StoredBatch, line: Line, folder: Path) -> Ex
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return Exported(path, table.num_rows, gaps, path.stat().st_size)
+    return Exported(
+        path, table.num_rows, gaps=table.num_rows - slots.filled,
+        repeated=len(rows.times) - slots.filled, jumps=slots.jumps,
+        size_bytes=path.stat().st_size,
+    )  # fmt: skip
 
 
-def _table(history: History, batch: StoredBatch, line: Line, rows: StoredRows) -> tuple[Any, int]:
+def _slots(batch_id: int, times: Times, row_s: float, lead_s: float) -> _Slots:
+    """Slots `row_s` apart, `lead_s` of them before the first row. Raises ArchiveError."""
+    inverse, known = np.argsort(times, kind="stable"), np.sort(times)
+    after = np.flatnonzero(np.diff(known) > MAX_GAP_S) + 1
+    jumps = tuple((float(known[n - 1]), float(known[n])) for n in after)
+    # Seconds of a clock nobody lived through, but for the one row that stands for them.
+    skipped = np.zeros(len(known))
+    for n, (before_s, after_s) in zip(after, jumps):
+        skipped[n:] += after_s - before_s - 2.0 * row_s
+    first_s = float(known[0]) - lead_s
+    sorted_place = np.rint((known - skipped - first_s) / row_s).astype(np.int64)
+    count = int(sorted_place[-1]) + 1
+    if count - len(known) > MAX_GAP_ROWS:
+        raise ArchiveError(
+            f"batch {batch_id}: {count - len(known)} slots without a row between {_utc(first_s)} "
+            f"and {_utc(float(known[-1]))}; was the clock set again and again?"
+        )
+    times_s: Times = first_s + np.arange(count, dtype=np.float64) * row_s
+    for n in after:
+        times_s[sorted_place[n] :] += skipped[n] - skipped[n - 1]
+    place = np.empty(len(times), np.int64)
+    place[inverse] = sorted_place
+    return _Slots(place, times_s, jumps)
+
+
+def _table(
+    history: History, batch: StoredBatch, line: Line, rows: StoredRows, slots: _Slots
+) -> Any:
     import pyarrow as pa
 
-    # A batch that had begun before the appliance saw it keeps its place in the schedule.
-    lead_s = float(int(batch.first_minute)) * 60.0 if line.schedule is not None else 0.0
-    first_s = float(rows.times[0]) - lead_s
-    place = np.rint((rows.times - first_s) / line.row_s).astype(int)
-    count, tags = int(place.max()) + 1, len(rows.tags)
+    place, slots_s = slots.place, slots.times_s
+    count, tags = len(slots_s), len(rows.tags)
     values = np.full((count, tags), np.nan, np.float32)
     quality = np.full((count, tags), Quality.BAD, np.uint8)
     values[place], quality[place] = rows.values, rows.quality
-    slots_s = first_s + np.arange(count) * line.row_s
     columns: dict[str, Any] = {
         "time": pa.array(np.rint(slots_s * 1e6).astype(np.int64), pa.timestamp("us", tz="UTC"))
     }
@@ -115,10 +178,10 @@ def _table(history: History, batch: StoredBatch, line: Line, rows: StoredRows) -
         "line": batch.line, "batch_id": batch.batch_id, "state": batch.state, "model": batch.model,
         "config_sha256": batch.config_sha256, "simulation": batch.simulation,
         "worst_severity": batch.severity, "damaged_minutes": rows.damaged,
+        "clock_jumps": [[_utc(before_s), _utc(after_s)] for before_s, after_s in slots.jumps],
         "units": dict(rows.tags),
     }  # fmt: skip
-    table = pa.table(columns).replace_schema_metadata({"ncm-edge": json.dumps(meta)})
-    return table, count - len(np.unique(place))
+    return pa.table(columns).replace_schema_metadata({"ncm-edge": json.dumps(meta)})
 
 
 def _verdicts(steps: Sequence[StoredStep], slots_s: np.ndarray, pa: Any) -> dict[str, Any]:

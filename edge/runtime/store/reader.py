@@ -1,8 +1,9 @@
 """The history read-only: batches, rows, verdicts, events. Never in the daemon's way.
 
 A reader has a connection of its own; SQLite's write-ahead log lets it read while the daemon writes.
-A batch's rows are found by time, not by key: rows that were taken from the ring after a kill belong
-to it even if nobody knew the batch then.
+A batch's rows are found by its key, whatever their time: a clock may step back. Those of no batch
+are found by time: rows that were taken from the ring after a kill belong to it even if nobody knew
+the batch then.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class StoredBatch:
     """Worst level, 0..3."""
     simulation: str
     model: str
+    """Every one that judged it, in the order they came."""
     config_sha256: str
     exported_s: float | None
 
@@ -195,9 +197,9 @@ class History:
         """The raw rows of a batch that are kept; N may be 0."""
         found = self._rows(
             "SELECT m.rows, t.tags FROM minutes m JOIN tagsets t ON t.id = m.tagset "
-            "WHERE m.line = ? AND m.t_s >= ? AND m.end_s <= ? AND (m.batch IS NULL OR m.batch = ?) "
+            "WHERE m.batch = ? OR (m.batch IS NULL AND m.line = ? AND m.t_s >= ? AND m.end_s <= ?) "
             "ORDER BY m.t_s, m.id",
-            batch.line, batch.began_s, batch.last_s + 1e-3, batch.key,
+            batch.key, batch.line, batch.began_s, batch.last_s + 1e-3,
         )  # fmt: skip
         parts: list[tuple[Times, FloatArray, ByteArray, ByteArray]] = []
         damaged, newest = 0, found[-1][1] if found else "[]"

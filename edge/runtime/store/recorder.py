@@ -8,6 +8,7 @@ history lacks (a kill, a disk that was full) are taken from the ring.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -102,9 +103,12 @@ class Recorder:
         """Rows up to here are from before the start, but for those of the step under way."""
         self._first_seq = ring.seq - rows_in_step + 1
 
-    def take_up(self, ring: Ring, core: LineCore) -> int:
+    def take_up(self, ring: Ring, core: LineCore) -> Iterator[int]:
         """The history is open: record what the ring holds from before the start and the history
-        lacks; returns the rows."""
+        lacks, a minute for each item; yields its rows.
+
+        A ring holds more minutes than the queue: the caller waits between two of them.
+        """
         name, rows = self.line.name, max(1, round(60.0 / self.line.row_s))
         if self._said.maintenance is None:
             # What was keyed in while nobody listened is logged, too.
@@ -112,27 +116,30 @@ class Recorder:
         last = (self._first_seq or 1) - 1
         count = min(last - (ring.seq - ring.count), ring.count)
         if count <= 0:
-            return 0
+            return
         behind = ring.seq - last
         times = ring.times(behind + count)[:count]
         lacking = np.isfinite(times) & (times > self._store.newest_s.get(name, -np.inf))
         if not lacking.any():
-            return 0
+            return
         start = int(np.argmax(lacking))
         times = _without_holes(times[start:], self.line.row_s)
+        # Copies: the ring goes on, and may be closed, while the caller waits. So may the tags.
         values, quality = ring.block(last - count + 1 + start, count - start)
-        reason = ring.reasons(behind + count)[start:count]
-        batch = self._at(core.batch, core, float(times[-1]))
-        done = 0
+        reason, tags = ring.reasons(behind + count)[start:count], self._tags
+        batch = before = self._at(core.batch, core, float(times[-1]))
         for first in range(0, len(times), rows):
             part = slice(first, first + rows)
-            minute = Minute(line=name, batch=batch, tags=self._tags, times=times[part],
+            minute = Minute(line=name, batch=batch, tags=tags, times=times[part],
                             values=values[part], quality=quality[part],
                             reason=reason[part])  # fmt: skip
             if _holds_something(minute):
                 self._put(minute)
-                done += len(minute.times)
-        return done
+                yield len(minute.times)
+                if core.setup.has_batches:
+                    # The batch has gone on meanwhile; rows of before are not those of the next.
+                    now = self._at(core.batch, core, float(times[-1]))
+                    batch = now if _same(before, now) else None
 
     def step_due(self, ring: Ring, core: LineCore, rows: int) -> None:
         """A model step's `rows` are complete, and the batch they belong to is known."""
@@ -319,8 +326,12 @@ def _without_holes(times: Times, row_s: float) -> Times:
     known = np.flatnonzero(np.isfinite(times))
     if not len(known):
         return np.zeros(len(times))
-    nearest = known[np.abs(np.arange(len(times))[:, None] - known[None, :]).argmin(axis=1)]
-    filled: Times = times[nearest] + (np.arange(len(times)) - nearest) * row_s
+    # A day of rows with one torn among them: nothing here may grow with their square.
+    slots = np.arange(len(times))
+    after = np.searchsorted(known, slots)
+    left, right = known[np.maximum(after - 1, 0)], known[np.minimum(after, len(known) - 1)]
+    nearest = np.where(np.abs(slots - left) <= np.abs(right - slots), left, right)
+    filled: Times = times[nearest] + (slots - nearest) * row_s
     return filled
 
 

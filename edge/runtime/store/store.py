@@ -81,7 +81,7 @@ class Store:
         """Newest event on disk."""
         self.size_bytes = 0
         self.lost = 0
-        """Records dropped because the queue was full."""
+        """Records dropped: the queue was full, or no table takes them."""
         self.opened = asyncio.Event()
         self._clock = clock
         self._max_bytes, self._max_age_s = max_bytes, max_age_s
@@ -95,7 +95,7 @@ class Store:
         self._bulk: deque[Minute | Step] = deque()
         self._events: deque[Event] = deque()
         self._lost_events = 0
-        self._fresh = asyncio.Event()
+        self._fresh, self._eased = asyncio.Event(), asyncio.Event()
         self._file: OpenFile | None = None
         self._now_s = 0.0
         """Wall time of the work in hand."""
@@ -129,6 +129,12 @@ class Store:
     def waiting(self) -> int:
         """Records not on disk yet."""
         return len(self._bulk) + len(self._events)
+
+    async def eased(self, most: int) -> None:
+        """Wait until no more than `most` records wait: for whoever has more than the queue."""
+        while self.waiting > most:
+            self._eased.clear()
+            await self._eased.wait()
 
     def section(self) -> dict[str, Any]:
         """For the status document."""
@@ -164,6 +170,7 @@ class Store:
                 return False
             self.opened.set()
         records = self._take()
+        self._eased.set()
         if not await self._in_worker(loop, lambda: self._write(records)):
             self._put_back(records)
             return False
@@ -267,13 +274,16 @@ class Store:
         connection = self._file.connection
         try:
             head = writer.write(connection, records)
-        except sqlite3.Error as error:
+        except Exception as error:
             if is_damage(error):
                 return self._begin_anew(error)
-            if not is_full(error):
+            if is_full(error):
+                self._make_room(connection)
+                head = writer.write(connection, records)
+            elif writer.is_spoiled(error):
+                head = self._leave_out_spoiled(connection, records)
+            else:
                 raise
-            self._make_room(connection)
-            head = writer.write(connection, records)
         # From here on the records are on disk: whatever else fails must not write them twice.
         try:
             self._tidy(connection, records)
@@ -283,6 +293,18 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             log.warning("history: %s", self._explain(error))
         return ""
+
+    def _leave_out_spoiled(
+        self, connection: sqlite3.Connection, records: list[Record]
+    ) -> Head | None:
+        """One of the records can never be written: it must not keep the others from the disk."""
+        spoiled: list[tuple[Record, Exception]] = []
+        head = writer.write(connection, records, spoiled)
+        self.lost += len(spoiled)
+        for record, error in spoiled:
+            log.error("history: a record of line %s is dropped, %s: %s: %r",
+                      record.line, type(error).__name__, error, record)  # fmt: skip
+        return head
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         """The disk is full: give up the reserve, drop the oldest rows until it is there again."""
@@ -315,7 +337,7 @@ class Store:
                     full or "within its limit again")  # fmt: skip
         self.full = full
 
-    def _begin_anew(self, error: sqlite3.Error) -> str:
+    def _begin_anew(self, error: Exception) -> str:
         """The file was damaged while it was in use."""
         assert self._file is not None
         self._file.connection.close()

@@ -27,34 +27,62 @@ from edge.runtime.store.schema import PAGE_BYTES
 
 DROP_ROWS = 240
 """Minutes dropped at a time."""
+MODELS_APART = "; "
+"""Between the models of a batch that had more than one, in the order they came."""
 _ACTIVE = ("running", "held")
 _PROTECTED = "SELECT id FROM batches WHERE severity > 0 AND exported_s IS NULL"
 _DROPPABLE = ("minutes", "steps")
 _TIME = {"minutes": "end_s", "steps": "t_s"}
 
 
-def write(connection: sqlite3.Connection, records: Iterable[Record]) -> Head | None:
+def write(
+    connection: sqlite3.Connection,
+    records: Iterable[Record],
+    spoiled: list[tuple[Record, Exception]] | None = None,
+) -> Head | None:
     """All of `records`, or none; returns the head of the event chain if it grew.
 
-    Raises sqlite3.Error.
+    With a list for `spoiled`, those that no table takes are left out and added to it.
+    Raises sqlite3.Error, and what a record that no table takes raises.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
         head = None
         for record in records:
-            match record:
-                case Minute():
-                    _write_minute(connection, record)
-                case Step():
-                    _write_step(connection, record)
-                case Event():
-                    head = append(connection, record)
+            try:
+                connection.execute("SAVEPOINT record")
+                head = _write_one(connection, record) or head
+            except Exception as error:
+                if spoiled is None or not is_spoiled(error):
+                    raise
+                spoiled.append((record, error))
+                connection.execute("ROLLBACK TO record")
+            connection.execute("RELEASE record")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
     return head
+
+
+def is_spoiled(error: Exception) -> bool:
+    """Whether the error is the record's own: trying it again would end the same way."""
+    if isinstance(error, sqlite3.Error):
+        return isinstance(error, (sqlite3.DataError, sqlite3.IntegrityError,
+                                  sqlite3.InterfaceError, sqlite3.ProgrammingError))  # fmt: skip
+    return not isinstance(error, (OSError, MemoryError))
+
+
+def _write_one(connection: sqlite3.Connection, record: Record) -> Head | None:
+    match record:
+        case Minute():
+            _write_minute(connection, record)
+        case Step():
+            _write_step(connection, record)
+        case Event():
+            return append(connection, record)
+    return None
 
 
 def append(connection: sqlite3.Connection, event: Event) -> Head:
@@ -152,7 +180,7 @@ def _batch(
     was ended and is running again with later minutes is the same one.
     """
     row = connection.execute(
-        "SELECT id, batch_id, minutes, ended_s FROM batches WHERE line = ? ORDER BY id DESC "
+        "SELECT id, batch_id, minutes, ended_s, model FROM batches WHERE line = ? ORDER BY id DESC "
         "LIMIT 1", (line,),
     ).fetchone()  # fmt: skip
     same = (
@@ -174,6 +202,10 @@ def _batch(
             "ended_s = NULL WHERE id = ?",
             (at.minutes, at.state, end_s, row[0]),
         )
+        if at.model and at.model not in row[4].split(MODELS_APART):
+            # Its verdicts are now of both.
+            models = row[4] + MODELS_APART + at.model if row[4] else at.model
+            connection.execute("UPDATE batches SET model = ? WHERE id = ?", (models, row[0]))
         return int(row[0])
     found = connection.execute(
         "INSERT INTO batches (line, batch_id, began_s, last_s, first_minute, minutes, state, "

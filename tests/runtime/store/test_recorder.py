@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import tracemalloc
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from edge.app import App
 from edge.config.load import load
 from edge.core.batch import BatchState
 from edge.core.line import LineCore
@@ -15,12 +22,15 @@ from edge.core.registers import Control, MaintKind, TrimReason, TrimState
 from edge.core.ring import Ring
 from edge.core.tags import Quality, Reason, Row, gap_row
 from edge.core.trim import Held, Offered
-from edge.runtime.store.recorder import Recorder
+from edge.runtime.store.recorder import Recorder, _without_holes
 from edge.runtime.store.records import Event, Minute, Record, Step
+from edge.runtime.store.schema import FILE_NAME
+from edge.runtime.store.store import Store
 from tests.core.test_line import ALARMED, SETUP, plc
 from tests.runtime.store.records import EPOCH_S, FixedClock, store
 
 CONFIG = Path(__file__).parents[3] / "firmware_config"
+Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 class Ear:
@@ -143,11 +153,109 @@ def test_what_the_history_lacks_is_taken_from_the_ring_once(ear: Ear) -> None:
     ear.recorder.starting(ring, 5)  # five rows belong to the step under way
     rows(ring, 20)
     ear.store.newest_s["ncm-1"] = EPOCH_S + 99.0
-    assert ear.recorder.take_up(ring, ear.core) == 100
+    assert sum(ear.recorder.take_up(ring, ear.core)) == 100
     times = np.concatenate([r.times for r in ear.records if isinstance(r, Minute)])
     assert np.array_equal(times, EPOCH_S + 100.0 + np.arange(100.0))
     ear.store.newest_s["ncm-1"] = EPOCH_S + 199.0
-    assert ear.recorder.take_up(ring, ear.core) == 0
+    assert sum(ear.recorder.take_up(ring, ear.core)) == 0
+
+
+def test_one_torn_row_in_a_day_of_rows_costs_no_gigabytes() -> None:
+    times = EPOCH_S + np.arange(40_000.0)
+    torn = times.copy()
+    torn[[0, 1, 777, 778, 779, -1]] = np.nan
+    tracemalloc.start()
+    filled = _without_holes(torn, 1.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array_equal(filled, times)
+    assert peak < 20e6
+
+
+def fill_history(history: Store, *lines: object) -> Coroutine[Any, Any, None]:
+    """What the daemon does once its history is open."""
+    app = SimpleNamespace(store=history, lines=lines)
+    return App._fill_history(app)  # type: ignore[arg-type]
+
+
+def line_of(name: str, recorder: object, ring: Ring, core: LineCore) -> object:
+    return SimpleNamespace(line=SimpleNamespace(name=name), recorder=recorder, core=core,
+                           ring=SimpleNamespace(ring=ring))  # fmt: skip
+
+
+def test_a_ring_that_cannot_be_taken_up_is_said_and_ends_nothing(
+    ear: Ear, virtual: Virtual, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        def take_up(self, *_: object) -> Iterator[int]:
+            yield 1
+            raise MemoryError
+
+    ring = Ring.in_memory(500, 2)
+    rows(ring, 60)
+    ear.recorder.starting(ring, 0)
+
+    async def main() -> None:
+        ear.store.opened.set()
+        await fill_history(ear.store, line_of("broken", Broken(), ring, ear.core),
+                           line_of("well", ear.recorder, ring, ear.core))  # fmt: skip
+
+    virtual(main())
+    assert "line broken: the history lacks" in caplog.text
+    assert len(ear.records) == 1, "the next line is served"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_ring_of_more_minutes_than_the_queue_is_taken_up_whole(
+    tmp_path: Path, virtual: Virtual, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    monkeypatch.setattr("edge.app.CATCH_UP", 10)
+    monkeypatch.setattr("edge.runtime.store.store.MAX_MINUTES", 60)
+    minutes = 50 if stopped else 150
+    ear = Ear(tmp_path)
+    ring = Ring.in_memory(60 * minutes, 2)
+    rows(ring, 60 * minutes)
+
+    async def main() -> None:
+        history = store(tmp_path)
+        ear.recorder = Recorder(ear.recorder.line, history)
+        ear.recorder.starting(ring, 0)
+        work = [asyncio.create_task(history.run()),
+                asyncio.create_task(
+                    fill_history(history, line_of("ncm-1", ear.recorder, ring, ear.core))
+                )]  # fmt: skip
+        await history.opened.wait()
+        if stopped:
+            await asyncio.sleep(0)
+        else:
+            await work[1]
+            await asyncio.sleep(1.0)  # virtual time waits for the worker
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        history.close()
+        assert history.lost == 0
+
+    virtual(main())
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    (found,) = connection.execute("SELECT COUNT(*) FROM minutes").fetchone()
+    connection.close()
+    assert found == minutes
+
+
+def test_rows_of_before_do_not_join_a_batch_that_begins_meanwhile(ear: Ear) -> None:
+    ring = Ring.in_memory(500, 2)
+    rows(ring, 180)
+    ear.recorder.starting(ring, 0)
+    ear.core.follow_batch(plc(10))
+    taken = ear.recorder.take_up(ring, ear.core)
+    next(taken)
+    ear.core.follow_batch(plc(11))
+    next(taken)
+    ear.core.follow_batch(plc(0, batch_id=8))
+    next(taken)
+    batches = [r.batch for r in ear.records if isinstance(r, Minute)]
+    assert [b and (b.batch_id, b.minutes) for b in batches] == [(7, 10.0), (7, 11.0), None]
 
 
 def test_a_continuous_process_is_kept_day_by_day(tmp_path: Path) -> None:

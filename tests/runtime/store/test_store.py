@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edge.runtime.chain import Broken
 from edge.runtime.store import store as store_module
 from edge.runtime.store import writer
 from edge.runtime.store.reader import History, HistoryError
+from edge.runtime.store.records import Record
 from edge.runtime.store.schema import FILE_NAME, open_for_writing
 from edge.runtime.store.store import RETRY_S, Store
 from tests.runtime.store.records import (
@@ -88,6 +90,35 @@ def test_a_batch_goes_on_after_a_restart_and_a_pause_and_a_number_may_come_again
         assert (new.batch_id, new.minutes, new.state) == (7, 0.0, "running")
         assert found.batch(7).key == new.key
         assert found.batch(7, key=old.key).key == old.key
+
+
+def test_rows_of_a_batch_are_found_though_the_clock_stepped_back(tmp_path: Path) -> None:
+    before, back = minute(10, at(7, 0.0)), minute(0, at(7, 2.0))
+    torn = np.concatenate([EPOCH_S + 660.0 + np.arange(30.0), EPOCH_S - 30.0 + np.arange(30.0)])
+    connection = open_for_writing(tmp_path / FILE_NAME).connection
+    writer.write(connection, [
+        minute(1, None), minute(1, None, line="other"), before,
+        replace(minute(11, at(7, 1.0)), times=torn), back, minute(2, at(8, 0.0)),
+    ])  # fmt: skip
+    connection.close()
+    with History(tmp_path / FILE_NAME) as found:
+        rows = found.rows(found.batch(7))
+        assert set(rows.times) == {*before.times, *torn, *back.times}
+        assert np.array_equal(rows.values[:60], back.values)
+        assert len(found.rows(found.batch(8)).times) == 60
+
+
+def test_a_batch_names_every_model_it_was_judged_by(tmp_path: Path) -> None:
+    one, two = at(7, 0.0).model, "ncm, serial 4, SHA-256 11"
+    connection = open_for_writing(tmp_path / FILE_NAME).connection
+    for n, model in enumerate((one, one, two, two, one, "")):
+        here = replace(at(7, float(n)), model=model)
+        writer.write(connection, [minute(n, here), step(n, here)])
+    writer.write(connection, [minute(9, replace(at(8, 0.0), model=two))])
+    connection.close()
+    with History(tmp_path / FILE_NAME) as found:
+        assert found.batch(7).model == f"{one}; {two}"
+        assert found.batch(8).model == two
 
 
 def test_another_configuration_and_model_are_said_once(tmp_path: Path, virtual: Virtual) -> None:
@@ -279,6 +310,42 @@ def test_the_queue_is_bounded_and_drops_the_oldest_rows_first(
         logged = [e.body.get("condition") or e.body.get("lost") for e in found.events()]
         assert sorted(map(str, logged[:-1])) == ["2", "2", "3", "4", "5"]  # "lost": 2
         assert not isinstance(found.verify(), Broken)
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        replace(step(1, at(7, 1.0)), why="m\udcfcde"),
+        replace(step(1, at(7, 1.0)), data_quality=float("nan")),
+        minute(1, at(2**70, 1.0)),
+        event(1, "condition", "\udcff"),
+        event(1, condition=object()),
+    ],
+    ids=["text", "nan", "number", "line", "body"],
+)
+def test_a_record_no_table_takes_keeps_no_other_from_the_disk(
+    tmp_path: Path, virtual: Virtual, caplog: pytest.LogCaptureFixture, spoiled: Record
+) -> None:
+    async def main() -> None:
+        history = store(tmp_path)
+        task = asyncio.create_task(history.run())
+        await history.opened.wait()
+        for record in (minute(0, at(7, 0.0)), event(0, condition="a"), spoiled,
+                       minute(2, at(7, 2.0)), event(2, condition="\udce4")):  # fmt: skip
+            history.put(record)
+        await asyncio.sleep(1.0)
+        assert (history.waiting, history.lost, history.fault) == (0, 1, "")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        history.close()
+
+    virtual(main())
+    assert "is dropped" in caplog.text
+    with History(tmp_path / FILE_NAME) as found:
+        assert len(found.rows(found.batch(7)).times) == 120
+        said = [e.body["condition"] for e in found.events(kind="condition")]
+        assert said == ["a", r"\udce4"]
+        assert not isinstance(found.verify(found.noted_head()), Broken)
 
 
 def test_the_log_refuses_to_be_changed(tmp_path: Path, virtual: Virtual) -> None:
