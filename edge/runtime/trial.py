@@ -62,7 +62,11 @@ class Trial:
         except InferenceFailed as error:
             self.text = f"step {self._done + 1}: {error}"
             return Outcome.GOING_ON if result is NoScore.INFERENCE_FAILED else Outcome.FAILED
-        self.core.conclude(mine, step.t_s, now_s)
+        try:
+            self.core.conclude(mine, step.t_s, now_s)
+        except ValueError as error:  # arrays that do not fit the line: the candidate's fault
+            self.text = f"step {self._done + 1}: {error}"
+            return Outcome.FAILED
         verdict, other = self.core.finding.verdict, live.finding.verdict
         if isinstance(result, StepResult) and other.valid and not verdict.valid:
             self.text = f"step {self._done + 1}: no verdict: {verdict.why}; the live model has one"
