@@ -71,6 +71,9 @@ class Trial:
         if isinstance(result, StepResult) and other.valid and not verdict.valid:
             self.text = f"step {self._done + 1}: no verdict: {verdict.why}; the live model has one"
             return Outcome.FAILED
+        if not isinstance(mine, StepResult):
+            # Nothing runs, nothing is proven; but who has to conclude no step may take over.
+            return Outcome.GOING_ON if self._steps else Outcome.PASSED
         self._done += 1
         if verdict.probability is not None and other.probability is not None:
             self._widest = max(self._widest, abs(verdict.probability - other.probability))

@@ -55,3 +55,18 @@ def test_an_answer_that_does_not_fit_the_line_ends_the_trial_only() -> None:
     )
     assert concluded(under, live_core(ALARMED), ALARMED) is Outcome.FAILED
     assert under.text.startswith("step 1: ")
+
+
+def test_a_minute_in_which_nothing_runs_proves_nothing() -> None:
+    under, live = trial(NoScore.NO_BATCH, 2), live_core(NoScore.NO_BATCH)
+    for _ in range(5):
+        assert concluded(under, live, NoScore.NO_BATCH) is Outcome.GOING_ON
+    cast(Says, under.track).answer = ALARMED
+    live = live_core(ALARMED)
+    assert concluded(under, live, ALARMED) is Outcome.GOING_ON
+    assert concluded(under, live, ALARMED) is Outcome.PASSED
+
+
+def test_going_back_waits_for_no_batch() -> None:
+    under = trial(NoScore.NO_BATCH, 0)
+    assert concluded(under, live_core(NoScore.NO_BATCH), NoScore.NO_BATCH) is Outcome.PASSED
