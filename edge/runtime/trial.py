@@ -15,7 +15,7 @@ from enum import Enum
 
 from edge.core.line import LineCore, LineSetup, StepResult
 from edge.core.ring import Ring
-from edge.core.verdict import NoScore
+from edge.core.verdict import NoScore, Verdict
 from edge.runtime.infer import InferenceFailed
 from edge.runtime.track import Step, Track
 
@@ -51,12 +51,26 @@ class Trial:
         self.text = ""
         self._steps, self._done, self._differ = steps, 0, 0
         self._widest = 0.0
+        self._begun = False
 
     async def step(
-        self, step: Step, ring: Ring, live: LineCore, result: StepResult | NoScore, now_s: float
+        self,
+        step: Step,
+        ring: Ring,
+        live: LineCore,
+        result: StepResult | NoScore,
+        now_s: float,
+        before: Verdict,
     ) -> Outcome:
-        """Conclude the step that the live model has just concluded with `result`."""
+        """Conclude the step that the live model has just concluded with `result`.
+
+        `before`: the live verdict before this step. The trial goes on from its level, so that a
+        take-over, at once or later, clears no warning that the candidate has not voted down.
+        """
         self.core.sit_beside(step.batch)
+        if not self._begun:
+            self._begun = True
+            self.core.start_from(before)
         try:
             mine = await self.track.conclude(step, ring)
         except InferenceFailed as error:
