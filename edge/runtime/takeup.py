@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edge import __version__
 from edge.config.types import Appliance, Line
@@ -50,8 +51,11 @@ class TakeUp:
         self._tried: dict[str, str | None] = {}
         """Slot of the last look: what was looked at once is not tried again and again."""
         self._reports: list[tuple[LineRunner, Source, Report]] = []
-        self._heard = news(self._audit().folder, None)[1]
-        """Number of the newest line of the audit that has been looked at."""
+        self._heard: int | None = None
+        """Number of the newest line of the audit that has been looked at; None: not known."""
+        self._deaf = ""
+        """Why the audit cannot be read."""
+        self._news()
         self._shown: dict[str, str] = {}
         """Line -> what stood there before a refusal was shown."""
 
@@ -131,8 +135,7 @@ class TakeUp:
                 runner.settle(Condition.UPDATE_FAILED)
                 if before:
                     runner.stand(Condition.UPDATE_FAILED, before)
-        entries, self._heard = await asyncio.to_thread(news, self._audit().folder, self._heard)
-        for entry in entries:
+        for entry in await asyncio.to_thread(self._news):
             code = entry.get("code")
             if entry["event"] != "apply" or code in (None, int(Code.ALREADY_ACTIVE)):
                 continue
@@ -141,6 +144,19 @@ class TakeUp:
                     before = runner.standing.get(Condition.UPDATE_FAILED, "")
                     self._shown.setdefault(runner.line.name, before)
                     self._fail(runner, f"{entry['verdict']} {code}: {entry.get('detail', '')}")
+
+    def _news(self) -> list[dict[str, Any]]:
+        """What the audit has told since the last time; nothing while it cannot be read."""
+        folder, fault = self._appliance.state_dir / "update" / "audit", ""
+        entries: list[dict[str, Any]] = []
+        try:
+            entries, self._heard = news(folder, self._heard)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            fault = f"{folder}: the audit cannot be read, refusals are not shown: {error}"
+        if fault and not self._deaf:
+            log.error("%s", fault)
+        self._deaf = fault
+        return entries
 
     async def _look(self, runner: LineRunner) -> None:
         line = runner.line
