@@ -118,6 +118,8 @@ class TakeUp:
             await asyncio.sleep(LOOK_S)
             lines = now()
             await self._hear(lines)
+            # First how trials ended: a look compares with what really runs.
+            await self._settle_all()
             for runner in lines:
                 if not self._held:
                     await self._look(runner)
@@ -166,7 +168,7 @@ class TakeUp:
         except Refused as refused:
             self._fail(runner, str(refused))
             return
-        if active == self._tried[line.name]:
+        if active == self._tried[line.name] or self._pending(runner):
             return
         self._tried[line.name] = active
         running = self._running[line.name]
@@ -189,14 +191,19 @@ class TakeUp:
             running.place is not None and chosen.place < running.place
         )
         steps = 0 if back or runner.engine is None else SHADOW_STEPS
-        if self._held:
-            self._tried[line.name] = running.slot  # a reload began meanwhile: look again after it
+        if self._held or self._pending(runner):
+            # A reload began or the trial before ended meanwhile: look again after it.
+            self._tried[line.name] = running.slot
             return
         trial = Trial(chosen.release, runner.track_of(made), setup, steps)
         log.info("line %s: %s in shadow for %d model steps", line.name, chosen.release, steps)
         runner.try_out(
             trial, lambda report: self._reports.append((runner, chosen, report))
         )
+
+    def _pending(self, runner: LineRunner) -> bool:
+        """A trial of this line has ended, and what came of it is not yet written down."""
+        return any(reported is runner for reported, _, _ in self._reports)
 
     def _engine(self, line: Line, chosen: Source) -> Engine | str:
         tags = [(row.tag.name, row.tag.unit) for row in line.tags]
@@ -211,6 +218,8 @@ class TakeUp:
     async def _settle(self, runner: LineRunner, chosen: Source, report: Report) -> None:
         """Write down how a trial ended; a failed one is gone back from on the disk as well."""
         line = runner.line
+        if report.outcome is Outcome.PASSED:
+            self._running[line.name] = chosen
         audit = self._audit()
         facts: Mapping[str, object] = {"line": line.name, "active": chosen.slot or "configured"}
         await asyncio.to_thread(
@@ -218,7 +227,6 @@ class TakeUp:
         )
         runner.recorder.updated(report.release, report.outcome.value, report.text, runner.engine)
         if report.outcome is Outcome.PASSED:
-            self._running[line.name] = chosen
             runner.settle(Condition.UPDATE_FAILED)
             try:
                 await asyncio.to_thread(self._installer(line).prove, chosen.slot)
@@ -228,8 +236,8 @@ class TakeUp:
         self._fail(runner, f"trial of {report.release} failed: {report.text}")
         installer = self._installer(line)
         try:
-            await asyncio.to_thread(installer.rollback)
-            self._tried[line.name] = await asyncio.to_thread(activated, *self._place(line))
+            if await asyncio.to_thread(installer.give_up, chosen.slot):
+                self._tried[line.name] = await asyncio.to_thread(activated, *self._place(line))
         except Refused as refused:
             log.error("line %s: %s", line.name, refused)
 

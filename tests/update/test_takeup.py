@@ -174,3 +174,54 @@ def test_a_line_that_is_none_of_an_audit_ends_nothing(bench: Bench, at: Run) -> 
         await bench.looks(2)
 
     at(body)
+
+
+def test_going_back_within_the_look_after_a_take_over_is_heeded(bench: Bench, at: Run) -> None:
+    async def body() -> None:
+        bench.install(5)
+        await bench.looks()
+        assert bench.trial == "release 1.5"
+        bench.runner.end(Outcome.PASSED)  # the line runs it from here on
+        bench.site.installer.rollback()
+        await bench.looks()
+        assert bench.active is None
+        assert bench.trial == "configured bundle"
+        assert bench.runner.trial.steps == 0
+
+    at(body)
+
+
+def test_what_was_activated_since_is_not_gone_back_from(bench: Bench, at: Run) -> None:
+    async def body() -> None:
+        bench.install(5)
+        await bench.looks()
+        newer = bench.install(6)
+        bench.runner.end(Outcome.FAILED)
+        await bench.looks()
+        assert bench.active == newer
+        assert bench.trial == "release 1.6"
+
+    at(body)
+
+
+def test_a_trial_that_ends_while_its_line_is_looked_at(
+    bench: Bench, at: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body() -> None:
+        bench.install(5)
+        await bench.looks()
+        asked = TakeUp._pending
+
+        def ends_meanwhile(self: TakeUp, runner: LineRunner) -> bool:
+            if bench.runner.trial is not None:
+                bench.runner.end(Outcome.PASSED)
+            return asked(self, runner)
+
+        monkeypatch.setattr(TakeUp, "_pending", ends_meanwhile)
+        bench.site.installer.rollback()
+        await bench.looks()
+        monkeypatch.setattr(TakeUp, "_pending", asked)
+        await bench.looks()
+        assert bench.trial == "configured bundle"
+
+    at(body)
