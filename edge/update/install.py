@@ -102,7 +102,7 @@ class Installer:
             return self._go_back(self.store.record(), told)
 
     def give_up(self, slot: str | None) -> bool:
-        """Go back from `slot`, whose trial has failed; False if it is not the active one any more."""
+        """Go back from `slot`, whose trial has failed; False if another is active by now."""
         with self._locked(), refusing():
             record = self.store.record()
             if record.active != slot:

@@ -1,4 +1,4 @@
-"""What the daemon makes of records and audits that an importer or a technician changes meanwhile."""
+"""What the daemon makes of a record and an audit that others write meanwhile."""
 
 from __future__ import annotations
 
