@@ -186,8 +186,8 @@ def _not_the_owner(appliance: Appliance, action: str) -> bool:
     except KeyError:
         user = f"'#{owner}'"
     print(
-        f"{appliance.state_dir} belongs to {user}, and what another account writes there the daemon "
-        f"could not use; run it as that account: sudo -u {user} ncm-edge update {action} …",
+        f"{appliance.state_dir} belongs to {user}; what another account writes there the daemon "
+        f"cannot use. Run it as that account: sudo -u {user} ncm-edge update {action} …",
         file=sys.stderr,
     )  # fmt: skip
     return True

@@ -20,7 +20,7 @@ from edge.runtime.line import LineRunner
 from edge.runtime.takeup import LOOK_S, TakeUp
 from edge.runtime.trial import Outcome, Report
 from edge.update.audit import HEAD, LOG
-from edge.update.refusals import Refused
+from edge.update.refusals import Code, Refused
 from tests.update.site import TAGS, Appliance, Supplier
 
 Stick = Callable[[bytes], Path]
@@ -223,5 +223,125 @@ def test_a_trial_that_ends_while_its_line_is_looked_at(
         monkeypatch.setattr(TakeUp, "_pending", asked)
         await bench.looks()
         assert bench.trial == "configured bundle"
+
+    at(body)
+
+
+def spoil(bench: Bench, slot: str) -> None:
+    (bench.site.store.bundle(slot) / "model.onnx").write_bytes(b"other")
+
+
+def test_a_failed_trial_is_shown_for_one_look(bench: Bench, at: Run) -> None:
+    async def body() -> None:
+        bench.install(5)
+        await bench.looks()
+        bench.runner.end(Outcome.FAILED)
+        await bench.looks()
+        assert "trial of release 1.5 failed" in bench.runner.standing[FAILED]
+        assert bench.active is None
+        await bench.looks()
+        assert FAILED not in bench.runner.standing
+        assert bench.trial is None
+        # The same stick again is another try.
+        bench.install(5)
+        await bench.looks()
+        assert bench.trial == "release 1.5"
+
+    at(body)
+
+
+def test_a_refusal_is_shown_for_one_look(bench: Bench, at: Run) -> None:
+    bench.site.apply(bench._stick(bench._supplier.release(5)))
+
+    async def body() -> None:
+        await bench.looks()
+        with pytest.raises(Refused):
+            bench.install(4)
+        await bench.looks()
+        assert bench.runner.standing[FAILED].startswith(f"rollback {int(Code.ROLLBACK)}")
+        await bench.looks()
+        assert FAILED not in bench.runner.standing
+
+    at(body)
+
+
+def test_a_slot_that_was_damaged_is_taken_up_when_it_is_healed(bench: Bench, at: Run) -> None:
+    for seq in (4, 5):
+        bench.site.apply(bench._stick(bench._supplier.release(seq)))
+    active = bench.active
+    assert active is not None
+    spoil(bench, active)
+
+    async def body() -> None:
+        await bench.looks(3)
+        assert "slot-damaged" in bench.runner.standing[FAILED]
+        assert bench.trial is None
+        bench.install(5)
+        await bench.looks()
+        assert bench.trial == "release 1.5"
+        assert FAILED not in bench.runner.standing
+        bench.runner.end(Outcome.PASSED)
+        await bench.looks(2)
+        assert FAILED not in bench.runner.standing
+
+    at(body)
+
+
+def test_a_record_that_can_be_read_again_is_no_fault_any_more(bench: Bench, at: Run) -> None:
+    bench.site.apply(bench._stick(bench._supplier.release(5)))
+    copies = {path: path.read_bytes() for path in bench.site.store.line.glob("record.*")}
+
+    async def body() -> None:
+        await bench.looks()
+        for path in copies:
+            path.write_bytes(b"")
+        await bench.looks()
+        assert "state-lost" in bench.runner.standing[FAILED]
+        for path, data in copies.items():
+            path.write_bytes(data)
+        await bench.looks()
+        assert FAILED not in bench.runner.standing
+
+    at(body)
+
+
+def test_the_daily_look_settles_what_it_has_raised(
+    bench: Bench, at: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge.runtime.takeup, "DAY_S", 30.0)
+    bench.site.apply(bench._stick(bench._supplier.release(5)))
+
+    async def body() -> None:
+        slot = bench.active
+        assert slot is not None
+        log = bench.site.audit.folder / LOG
+        spoil(bench, slot)
+        await bench.looks(4)
+        assert "slot-damaged" in bench.runner.standing[FAILED]
+        bench.install(5)  # heals it
+        await bench.looks()
+        assert FAILED not in bench.runner.standing
+        data = log.read_bytes()
+        log.unlink()
+        log.mkdir()
+        await bench.looks(4)
+        assert "audit cannot be written" in bench.runner.standing[Condition.STORAGE_FAULT]
+        log.rmdir()
+        log.write_bytes(data)
+        await bench.looks()
+        assert not bench.runner.standing
+
+    at(body)
+
+
+def test_the_same_stick_once_more_does_not_begin_the_trial_anew(bench: Bench, at: Run) -> None:
+    async def body() -> None:
+        bench.install(5)
+        await bench.looks()
+        trial = bench.runner.trial
+        with pytest.raises(Refused):
+            bench.install(5)
+        await bench.looks()
+        assert bench.runner.trial is trial
 
     at(body)
