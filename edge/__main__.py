@@ -28,7 +28,7 @@ EXAMPLES = """examples:
   ncm-edge certificate --show                certificates of OPC UA links, days left
   ncm-edge history list                      what was kept: batches, worst severity, exports
   ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
-  ncm-edge update apply /run/ncm-edge/stick  a signed model from a stick
+  ncm-edge update apply /run/ncm-edge-stick  a signed model from a stick
   ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
 """
 

@@ -25,6 +25,7 @@ from edge.runtime.clock import Clock
 from edge.runtime.line import LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.reload import Reloaded, ReloadRefused, reload
+from edge.runtime.ringfile import RingFile
 from edge.runtime.status import StatusFile
 from edge.runtime.store.store import DAY_S, Store
 from edge.runtime.takeup import TakeUp
@@ -66,7 +67,9 @@ class App:
             max_age_s=history.max_age_days * DAY_S,
         )  # fmt: skip
         self._updates = TakeUp(appliance, clock)
-        self.lines = [self._line(line) for line in appliance.lines]
+        # First, and all: a second daemon ends here, before its start counts against a release.
+        rings = [assemble.ring_of(appliance, line) for line in appliance.lines]
+        self.lines = [self._line(line, ring) for line, ring in zip(appliance.lines, rings)]
 
     async def run(self) -> None:
         """Serve until cancelled; leaves no task, no open file and no status file behind."""
@@ -192,11 +195,10 @@ class App:
             log.log(logging.ERROR if fault else logging.INFO, "status file: %s", fault or "well")
             self._status_fault = fault
 
-    def _line(self, line: Line) -> LineRunner:
+    def _line(self, line: Line, ring: RingFile) -> LineRunner:
         chosen = self._updates.choose(line)
         bundle = assemble.bundle_of(line, chosen.bundle)
         engine, refused = assemble.build_engine(bundle, self.appliance.provider)
-        ring = assemble.ring_of(self.appliance, line)
         runner = assemble.build_runner(
             self.appliance, line, ring, engine, refused, self._clock, self.store
         )

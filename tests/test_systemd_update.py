@@ -132,3 +132,12 @@ def test_udev_only_names_the_importer_for_a_labelled_usb_stick() -> None:
     assert sections(MOUNT)["Mount"]["What"].endswith("/" + terms["ENV{ID_FS_LABEL}"])
     for word in ("RUN", "PROGRAM", "IMPORT"):
         assert word not in rule, "udev must run nothing of the stick's"
+
+
+def test_the_help_names_the_folder_the_stick_is_mounted_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = sections(MOUNT)["Mount"]["Where"]
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"ncm-edge update apply {where} " in capsys.readouterr().out

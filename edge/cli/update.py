@@ -7,6 +7,8 @@ the refusal (edge/update/refusals.py). All of it works while the daemon is down.
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -52,7 +54,7 @@ def inspect(appliance: Appliance, path: Path, *, as_json: bool = False) -> int:
 def apply(appliance: Appliance, path: Path) -> int:
     """Install the release on the stick."""
     line = one_line(appliance)
-    if line is None:
+    if line is None or _not_the_owner(appliance, "apply"):
         return USER_MISTAKE
 
     def work(installer: Installer) -> None:
@@ -65,7 +67,7 @@ def apply(appliance: Appliance, path: Path) -> int:
 def rollback(appliance: Appliance) -> int:
     """Back to the previous slot."""
     line = one_line(appliance)
-    if line is None:
+    if line is None or _not_the_owner(appliance, "rollback"):
         return USER_MISTAKE
     return _with(
         appliance,
@@ -77,7 +79,7 @@ def rollback(appliance: Appliance) -> int:
 def repair(appliance: Appliance, floor: str | None) -> int:
     """Record and keys from what still verifies."""
     line = one_line(appliance)
-    if line is None:
+    if line is None or _not_the_owner(appliance, "repair"):
         return USER_MISTAKE
     least = None
     if floor is not None:
@@ -169,6 +171,26 @@ def one_line(appliance: Appliance) -> Line | None:
     names = ", ".join(line.name for line in appliance.lines)
     print(f"which line? Give --line with one of: {names}", file=sys.stderr)
     return None
+
+
+def _not_the_owner(appliance: Appliance, action: str) -> bool:
+    """Say so and return True if what `action` writes would lock the daemon out of its own state."""
+    try:
+        owner = appliance.state_dir.stat().st_uid
+    except OSError:
+        return False  # not there yet, or what is wrong will be said by who opens it
+    if owner == os.geteuid():
+        return False
+    try:
+        user = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        user = f"'#{owner}'"
+    print(
+        f"{appliance.state_dir} belongs to {user}; what another account writes there the daemon "
+        f"cannot use. Run it as that account: sudo -u {user} ncm-edge update {action} …",
+        file=sys.stderr,
+    )  # fmt: skip
+    return True
 
 
 def _with(appliance: Appliance, line: Line, work: Callable[[Installer], None]) -> int:

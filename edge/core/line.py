@@ -194,6 +194,13 @@ class LineCore:
         if batch.started:
             self.finding = self._no_finding(self.finding.finished_s)
 
+    def start_from(self, other: Verdict) -> None:
+        """Go on from the level and the votes of another model's verdict; itself it said nothing."""
+        self.finding.verdict = replace(
+            self.finding.verdict, severity=other.severity, since_s=other.since_s, ups=other.ups,
+            downs=other.downs,
+        )  # fmt: skip
+
     def take_over(self, other: LineCore) -> None:
         """Go on with the model and the verdict of `other`, which has seen the same steps."""
         self.setup, self.finding = other.setup, other.finding

@@ -255,16 +255,21 @@ class Engine:
             outputs, _ = self._run(session, {**feed, **self.initial_state(1)})
         except InferenceFailed as error:
             return f"golden self-test failed: {error}"
-        compared = 0
-        if outputs.kinds.shape[-1] != len(self.bundle.card.kinds):
-            return (
-                f"the graph tells {outputs.kinds.shape[-1]} kinds of defect apart, the card names "
-                f"{len(self.bundle.card.kinds)}"
-            )
+        card, drift = self.bundle.card, self.bundle.drift
+        widths = {
+            "cam": (len(card.tags), "tags on the card"),
+            "deviation": (len(card.tags), "tags on the card"),
+            "pooled": (len(drift.mean), "features of drift.npz"),
+            "kinds": (len(card.kinds), "kinds of defect on the card"),
+            "severity": (3, "levels of severity"),
+        }
+        for name, (width, of_what) in widths.items():
+            shape = getattr(outputs, name).shape
+            if shape[-1:] != (width,):
+                return f'output "{name}" has shape {list(shape)}; there are {width} {of_what}'
         for name in _OUTPUTS:
             if name not in golden:
-                continue
-            compared += 1
+                return f'golden self-test failed: golden.npz holds no expected output "{name}"'
             actual = getattr(outputs, name)
             expected = golden[name]
             if actual.shape != expected.shape:
@@ -278,7 +283,7 @@ class Engine:
                     f'golden self-test failed: "{name}" differs by {worst:.3g}, '
                     f"permitted is {GOLDEN_LIMIT:g}"
                 )
-        return "" if compared else "golden self-test failed: golden.npz holds no expected output"
+        return ""
 
     def _choose(self, provider: str) -> None:
         if provider == "cpu":

@@ -27,7 +27,7 @@ from edge.core.outputs import BlockError, PlcState
 from edge.core.registers import Ne107
 from edge.core.ring import missed_slots
 from edge.core.tags import Reason, Row
-from edge.core.verdict import NoScore
+from edge.core.verdict import NoScore, Verdict
 from edge.drivers.base import Driver
 from edge.runtime.checkpoint import Checkpoint, ColdStart, load_checkpoint, save_checkpoint
 from edge.runtime.clock import Clock
@@ -345,12 +345,13 @@ class LineRunner:
             result = await self._conclude(step)
             if step.epoch != self._epoch:
                 continue
+            before = self.core.finding.verdict
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
             self.recorder.concluded(step.t_s, step.batch, result, self.core)
             if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
                 await self._checkpoint(step.t_s)
             if self._trial is not None:
-                await self._compare(self._trial, step, result)
+                await self._compare(self._trial, step, result, before)
             if self.ring.opened == "memory":
                 await self._leave_memory()
 
@@ -368,10 +369,12 @@ class LineRunner:
             self._infer_fault = ""
         return result
 
-    async def _compare(self, trial: Trial, step: Step, result: StepResult | NoScore) -> None:
+    async def _compare(
+        self, trial: Trial, step: Step, result: StepResult | NoScore, before: Verdict
+    ) -> None:
         """The same step by the model in shadow; at the end of its trial it takes over, or not."""
         now_s = asyncio.get_running_loop().time()
-        outcome = await trial.step(step, self.ring.ring, self.core, result, now_s)
+        outcome = await trial.step(step, self.ring.ring, self.core, result, now_s, before)
         if outcome is Outcome.GOING_ON or trial is not self._trial:
             return
         self._trial = None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edge import __version__
 from edge.config.types import Appliance, Line
@@ -30,7 +31,7 @@ from edge.update.install import Installer
 from edge.update.manifest import Site
 from edge.update.refusals import Code, Refused
 from edge.update.selftest import ChildTest
-from edge.update.source import DAY_S, Source, activated, of_slot, recheck, source
+from edge.update.source import DAY_S, Source, of_slot, recheck, recorded, source
 from edge.update.store import Store
 
 log = logging.getLogger("ncm-edge")
@@ -47,13 +48,21 @@ class TakeUp:
         self._appliance, self._clock = appliance, clock
         self._held = False
         self._running: dict[str, Source] = {}
-        self._tried: dict[str, str | None] = {}
-        """Slot of the last look: what was looked at once is not tried again and again."""
+        self._tried: dict[str, int] = {}
+        """Generation of the record at the last look: what was tried once is not tried again until
+        the record changes, as it does when a damaged slot is healed. Absent: look anew."""
         self._reports: list[tuple[LineRunner, Source, Report]] = []
-        self._heard = news(self._audit().folder, None)[1]
-        """Number of the newest line of the audit that has been looked at."""
-        self._shown: dict[str, str] = {}
-        """Line -> what stood there before a refusal was shown."""
+        self._heard: int | None = None
+        """Number of the newest line of the audit that has been looked at; None: not known."""
+        self._deaf = ""
+        """Why the audit cannot be read."""
+        self._news()
+        self._shadow: dict[str, str | None] = {}
+        """Line -> slot whose trial is under way."""
+        self._faults: dict[tuple[str, str], str] = {}
+        """(line, "look" or "recheck") -> what is wrong for as long as it is."""
+        self._once: dict[str, tuple[str, float]] = {}
+        """Line -> what is over and shown for one look, so that it latches; and since when."""
 
     def choose(self, line: Line) -> Source:
         """The bundle a line starts with."""
@@ -62,7 +71,8 @@ class TakeUp:
         chosen = source(*at, line.model.bundle)
         if gone_back:
             chosen = replace(chosen, fault="; ".join(filter(None, (gone_back, chosen.fault))))
-        self._running[line.name], self._tried[line.name] = chosen, chosen.slot
+        self._running[line.name], self._faults[line.name, "look"] = chosen, chosen.fault
+        self._tried.pop(line.name, None)
         return chosen
 
     def _begin(self, line: Line) -> str:
@@ -91,16 +101,14 @@ class TakeUp:
         """Nothing takes over until `go_on`: a reload must know which model runs."""
         self._held = True
         for runner in lines:
-            runner.try_out(None, lambda _: None)
+            self._give_up_trial(runner)
         await self._settle_all()
 
     def go_on(self, appliance: Appliance, lines: Iterable[LineRunner]) -> None:
         """With this configuration; a trial that was under way begins again."""
         self._appliance, self._held = appliance, False
         for runner in lines:
-            name = runner.line.name
-            if name in self._running:
-                self._tried[name] = self._running[name].slot
+            self._tried.pop(runner.line.name, None)
 
     async def _settle_all(self) -> None:
         while self._reports:
@@ -114,52 +122,73 @@ class TakeUp:
             await asyncio.sleep(LOOK_S)
             lines = now()
             await self._hear(lines)
+            # First how trials ended: a look compares with what really runs.
+            await self._settle_all()
             for runner in lines:
                 if not self._held:
                     await self._look(runner)
             await self._settle_all()
-            if loop.time() - checked_s >= DAY_S:
+            due = loop.time() - checked_s >= DAY_S
+            if due:
                 checked_s = loop.time()
-                for runner in lines:
+            for runner in lines:
+                # Storage that refused the audit is tried again at every look.
+                if due or Condition.STORAGE_FAULT in runner.standing:
                     await self._recheck(runner)
 
     async def _hear(self, lines: Sequence[LineRunner]) -> None:
         """Show for one look what an importer or a technician was refused; it latches."""
+        now_s = asyncio.get_running_loop().time()
         for runner in lines:
-            if runner.line.name in self._shown:
-                before = self._shown.pop(runner.line.name)
-                runner.settle(Condition.UPDATE_FAILED)
-                if before:
-                    runner.stand(Condition.UPDATE_FAILED, before)
-        entries, self._heard = await asyncio.to_thread(news, self._audit().folder, self._heard)
-        for entry in entries:
+            _, since_s = self._once.get(runner.line.name, ("", now_s))
+            if now_s - since_s >= LOOK_S / 2.0:
+                del self._once[runner.line.name]
+                self._show(runner)
+        for entry in await asyncio.to_thread(self._news):
             code = entry.get("code")
             if entry["event"] != "apply" or code in (None, int(Code.ALREADY_ACTIVE)):
                 continue
             for runner in lines:
                 if runner.line.name == entry.get("line"):
-                    before = runner.standing.get(Condition.UPDATE_FAILED, "")
-                    self._shown.setdefault(runner.line.name, before)
-                    self._fail(runner, f"{entry['verdict']} {code}: {entry.get('detail', '')}")
+                    self._tell(runner, f"{entry['verdict']} {code}: {entry.get('detail', '')}")
+
+    def _news(self) -> list[dict[str, Any]]:
+        """What the audit has told since the last time; nothing while it cannot be read."""
+        folder, fault = self._appliance.state_dir / "update" / "audit", ""
+        entries: list[dict[str, Any]] = []
+        try:
+            entries, self._heard = news(folder, self._heard)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            fault = f"{folder}: the audit cannot be read, refusals are not shown: {error}"
+        if fault and not self._deaf:
+            log.error("%s", fault)
+        self._deaf = fault
+        return entries
 
     async def _look(self, runner: LineRunner) -> None:
         line = runner.line
         at = self._place(line)
         try:
-            active = await asyncio.to_thread(activated, *at)
+            record = await asyncio.to_thread(recorded, *at)
         except Refused as refused:
-            self._fail(runner, str(refused))
+            self._tried.pop(line.name, None)
+            self._fail(runner, "look", str(refused))
             return
-        if active == self._tried[line.name]:
+        if record.generation == self._tried.get(line.name) or self._pending(runner):
             return
-        self._tried[line.name] = active
+        self._tried[line.name], active = record.generation, record.active
         running = self._running[line.name]
         if active == running.slot:
-            runner.try_out(None, lambda _: None)  # gone back before its trial was over
+            self._give_up_trial(runner)  # gone back before its trial was over
+            self._fail(runner, "look", "")
+            if self._faults.get((line.name, "recheck")):
+                await self._recheck(runner)  # healed, perhaps
             return
+        if line.name in self._shadow and self._shadow[line.name] == active:
+            return  # the same stick once more: its trial goes on
         chosen = await asyncio.to_thread(of_slot, *at, active, line.model.bundle)
         if chosen.fault:
-            self._fail(runner, chosen.fault)
+            self._fail(runner, "look", chosen.fault)
             return
         made = await asyncio.to_thread(self._engine, line, chosen)
         if isinstance(made, str):
@@ -167,20 +196,34 @@ class TakeUp:
             return
         setup = setup_of(self._appliance, line, made.bundle)
         if setup.step_rows != runner.core.setup.step_rows:
-            self._fail(runner, f"{chosen.release}: other rows per model step; restart the daemon")
+            other = f"{chosen.release}: other rows per model step; restart the daemon"
+            self._fail(runner, "look", other)
             return
         back = chosen.place is None or (
             running.place is not None and chosen.place < running.place
         )
         steps = 0 if back or runner.engine is None else SHADOW_STEPS
-        if self._held:
-            self._tried[line.name] = running.slot  # a reload began meanwhile: look again after it
+        if self._held or self._pending(runner):
+            # A reload began or the trial before ended meanwhile: look again after it.
+            self._tried.pop(line.name, None)
             return
+        self._fail(runner, "look", "")
         trial = Trial(chosen.release, runner.track_of(made), setup, steps)
         log.info("line %s: %s in shadow for %d model steps", line.name, chosen.release, steps)
-        runner.try_out(
-            trial, lambda report: self._reports.append((runner, chosen, report))
-        )
+        self._shadow[line.name] = active
+        runner.try_out(trial, partial(self._ended, runner, chosen))
+
+    def _ended(self, runner: LineRunner, chosen: Source, report: Report) -> None:
+        self._shadow.pop(runner.line.name, None)
+        self._reports.append((runner, chosen, report))
+
+    def _give_up_trial(self, runner: LineRunner) -> None:
+        self._shadow.pop(runner.line.name, None)
+        runner.try_out(None, lambda _: None)
+
+    def _pending(self, runner: LineRunner) -> bool:
+        """A trial of this line has ended, and what came of it is not yet written down."""
+        return any(reported is runner for reported, _, _ in self._reports)
 
     def _engine(self, line: Line, chosen: Source) -> Engine | str:
         tags = [(row.tag.name, row.tag.unit) for row in line.tags]
@@ -195,6 +238,8 @@ class TakeUp:
     async def _settle(self, runner: LineRunner, chosen: Source, report: Report) -> None:
         """Write down how a trial ended; a failed one is gone back from on the disk as well."""
         line = runner.line
+        if report.outcome is Outcome.PASSED:
+            self._running[line.name] = chosen
         audit = self._audit()
         facts: Mapping[str, object] = {"line": line.name, "active": chosen.slot or "configured"}
         await asyncio.to_thread(
@@ -202,18 +247,17 @@ class TakeUp:
         )
         runner.recorder.updated(report.release, report.outcome.value, report.text, runner.engine)
         if report.outcome is Outcome.PASSED:
-            self._running[line.name] = chosen
-            runner.settle(Condition.UPDATE_FAILED)
+            self._faults.pop((line.name, "recheck"), None)
+            self._fail(runner, "look", "")
             try:
                 await asyncio.to_thread(self._installer(line).prove, chosen.slot)
             except Refused as refused:
                 log.error("line %s: %s", line.name, refused)
             return
-        self._fail(runner, f"trial of {report.release} failed: {report.text}")
+        self._tell(runner, f"trial of {report.release} failed: {report.text}")
         installer = self._installer(line)
         try:
-            await asyncio.to_thread(installer.rollback)
-            self._tried[line.name] = await asyncio.to_thread(activated, *self._place(line))
+            await asyncio.to_thread(installer.give_up, chosen.slot)
         except Refused as refused:
             log.error("line %s: %s", line.name, refused)
 
@@ -221,12 +265,31 @@ class TakeUp:
         name = runner.line.name
         slot = self._running[name].slot
         seen = await asyncio.to_thread(recheck, *self._place(runner.line), slot, self._audit())
-        for condition, detail in seen.items():
-            runner.stand(condition, detail)
+        self._fail(runner, "recheck", seen.get(Condition.UPDATE_FAILED, ""))
+        if Condition.STORAGE_FAULT in seen:
+            runner.stand(Condition.STORAGE_FAULT, seen[Condition.STORAGE_FAULT])
+        else:
+            runner.settle(Condition.STORAGE_FAULT)
 
-    def _fail(self, runner: LineRunner, text: str) -> None:
-        if runner.stand(Condition.UPDATE_FAILED, text):
-            log.error("line %s: %s", runner.line.name, text)
+    def _fail(self, runner: LineRunner, who: str, text: str) -> None:
+        """What a look or a recheck has found; "" if all is well."""
+        self._faults[runner.line.name, who] = text
+        self._show(runner)
+
+    def _tell(self, runner: LineRunner, text: str) -> None:
+        """What has failed and is over: shown for one look, it latches until acknowledged."""
+        self._once[runner.line.name] = text, asyncio.get_running_loop().time()
+        self._show(runner)
+
+    def _show(self, runner: LineRunner) -> None:
+        name = runner.line.name
+        said = [self._once.get(name, ("", 0.0))[0]]
+        said += [self._faults.get((name, who), "") for who in ("look", "recheck")]
+        text = "; ".join(dict.fromkeys(filter(None, said)))
+        if not text:
+            runner.settle(Condition.UPDATE_FAILED)
+        elif runner.stand(Condition.UPDATE_FAILED, text):
+            log.error("line %s: %s", name, text)
 
     def _installer(self, line: Line) -> Installer:
         tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)

@@ -15,7 +15,7 @@ from enum import Enum
 
 from edge.core.line import LineCore, LineSetup, StepResult
 from edge.core.ring import Ring
-from edge.core.verdict import NoScore
+from edge.core.verdict import NoScore, Verdict
 from edge.runtime.infer import InferenceFailed
 from edge.runtime.track import Step, Track
 
@@ -51,22 +51,43 @@ class Trial:
         self.text = ""
         self._steps, self._done, self._differ = steps, 0, 0
         self._widest = 0.0
+        self._begun = False
 
     async def step(
-        self, step: Step, ring: Ring, live: LineCore, result: StepResult | NoScore, now_s: float
+        self,
+        step: Step,
+        ring: Ring,
+        live: LineCore,
+        result: StepResult | NoScore,
+        now_s: float,
+        before: Verdict,
     ) -> Outcome:
-        """Conclude the step that the live model has just concluded with `result`."""
+        """Conclude the step that the live model has just concluded with `result`.
+
+        `before`: the live verdict before this step. The trial goes on from its level, so that a
+        take-over, at once or later, clears no warning that the candidate has not voted down.
+        """
         self.core.sit_beside(step.batch)
+        if not self._begun:
+            self._begun = True
+            self.core.start_from(before)
         try:
             mine = await self.track.conclude(step, ring)
         except InferenceFailed as error:
             self.text = f"step {self._done + 1}: {error}"
             return Outcome.GOING_ON if result is NoScore.INFERENCE_FAILED else Outcome.FAILED
-        self.core.conclude(mine, step.t_s, now_s)
+        try:
+            self.core.conclude(mine, step.t_s, now_s)
+        except ValueError as error:  # arrays that do not fit the line: the candidate's fault
+            self.text = f"step {self._done + 1}: {error}"
+            return Outcome.FAILED
         verdict, other = self.core.finding.verdict, live.finding.verdict
         if isinstance(result, StepResult) and other.valid and not verdict.valid:
             self.text = f"step {self._done + 1}: no verdict: {verdict.why}; the live model has one"
             return Outcome.FAILED
+        if not isinstance(mine, StepResult):
+            # Nothing runs, nothing is proven; but who has to conclude no step may take over.
+            return Outcome.GOING_ON if self._steps else Outcome.PASSED
         self._done += 1
         if verdict.probability is not None and other.probability is not None:
             self._widest = max(self._widest, abs(verdict.probability - other.probability))

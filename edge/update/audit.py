@@ -119,27 +119,32 @@ def verify(folder: Path) -> tuple[int, list[str]]:
 
 
 def lines(folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines that are kept, oldest first; a damaged one is passed over."""
+    """The lines that are kept, oldest first; what is no line of an audit is passed over."""
     for path in (folder / OLD, folder / LOG):
         for line in _lines(path):
             try:
                 document = json.loads(line)
-            except ValueError:
+                int(document["n"]), document["event"], document["verdict"]
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
-            if isinstance(document, dict):
-                yield document
+            yield document
 
 
 def news(folder: Path, heard: int | None) -> tuple[list[dict[str, Any]], int]:
     """(lines after number `heard`, number of the newest); cheap while there are none.
 
-    None: no lines, only the number.
+    None: no lines, only the number. A folder that cannot be read, or has lost its head, raises
+    OSError, ValueError, KeyError or TypeError: that nothing is new is then not known.
     """
-    head = _head(folder)
-    newest = 0 if head is None else head[0]
+    try:
+        newest = int(json.loads((folder / HEAD).read_bytes())["n"])
+    except FileNotFoundError:
+        if (folder / LOG).exists():
+            raise
+        newest = 0
     if heard is None or newest <= heard:
         return [], newest
-    return [line for line in lines(folder) if heard < int(line.get("n", 0)) <= newest], newest
+    return [line for line in lines(folder) if heard < int(line["n"]) <= newest], newest
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -99,16 +99,17 @@ class Installer:
         the same stick.
         """
         with self._told("rollback") as told, self._locked(), refusing():
+            return self._go_back(self.store.record(), told)
+
+    def give_up(self, slot: str | None) -> bool:
+        """Go back from `slot`, whose trial has failed; False if another is active by now."""
+        with self._locked(), refusing():
             record = self.store.record()
-            if record.active is None and record.previous is None:
-                raise Refused(Code.NO_PREVIOUS)
-            if record.previous is not None:
-                self.store.verify(record.previous, self.store.chain())
-            self.store.commit(
-                replace(record, active=record.previous, previous=record.active, unproven=None)
-            )
-            told["active"] = record.previous or "configured bundle"
-            return str(told["active"])
+            if record.active != slot:
+                return False
+            with self._told("rollback") as told:
+                self._go_back(record, told)
+            return True
 
     def prove(self, slot: str | None) -> None:
         """The daemon has run `slot` beside the model before, and it has taken over."""
@@ -263,6 +264,17 @@ class Installer:
                     chain = chain.extend([path.read_bytes()])
         self.store.keep(chain.roots[1:])
         return self.store.chain()
+
+    def _go_back(self, record: Record, told: dict[str, Any]) -> str:
+        if record.active is None and record.previous is None:
+            raise Refused(Code.NO_PREVIOUS)
+        if record.previous is not None:
+            self.store.verify(record.previous, self.store.chain())
+        self.store.commit(
+            replace(record, active=record.previous, previous=record.active, unproven=None)
+        )
+        told["active"] = record.previous or "configured bundle"
+        return str(told["active"])
 
     # Around every change.
 

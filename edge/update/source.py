@@ -61,9 +61,9 @@ def of_slot(state_dir: Path, line: str, pinned: Path, slot: str | None, configur
     return Source(store.bundle(slot), slot, f"release {place}", place, "")
 
 
-def activated(state_dir: Path, line: str, pinned: Path) -> str | None:
-    """The slot that the record names active; None for the configured bundle. Raises Refused."""
-    return Store(state_dir, line, pinned).record().active
+def recorded(state_dir: Path, line: str, pinned: Path) -> Record:
+    """The record of a line. Raises Refused."""
+    return Store(state_dir, line, pinned).record()
 
 
 def recheck(

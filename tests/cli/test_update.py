@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -156,3 +158,18 @@ def test_two_lines_want_a_name(config: Path, tmp_path: Path, capsys: Capture) ->
     words = ["update", "rollback", "--config", str(config), "--state", str(tmp_path / "s")]
     assert main([*words, "--line", "ncm-1", "--line", "skab"]) == 2
     assert "--line with one of: ncm-1, skab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["apply", "rollback", "repair"])
+def test_another_account_is_told_how_before_it_writes(
+    action: str, run: Run, stick: Callable[[int], Path], tmp_path: Path, capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "state").mkdir()
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    words = [str(stick(7))] if action == "apply" else []
+    assert run("update", action, *words) == 2
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert f"sudo -u {user} ncm-edge update {action}" in capsys.readouterr().err
+    assert not any((tmp_path / "state").iterdir())
+    assert run("update", "status") == 0  # reading is for everybody

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 
 import edge.runtime.takeup
+from edge.app import App
 from edge.config.types import Appliance
 from edge.core.conditions import Condition
 from edge.core.registers import Alarm, Ne107, Status
+from edge.runtime.notify import Notifier
+from edge.runtime.ringfile import RingBusy
 from edge.runtime.store.reader import History
 from edge.runtime.store.schema import FILE_NAME
 from edge.update import audit
@@ -133,6 +136,23 @@ def test_a_release_that_brings_the_daemon_down_is_gone_back_from(
             assert "ended 3 times" in rig.text(Condition.UPDATE_FAILED)
             assert rig.block().decision.model_serial == 1
             assert plant.store.record().active is None
+
+    virtual(main())
+
+
+def test_a_second_daemon_does_not_count_against_a_release(plant: Plant, virtual: Virtual) -> None:
+    async def main() -> None:
+        plant.install(2)
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(15)
+            assert plant.store.record().starts == 1
+            for _ in range(4):
+                with pytest.raises(RingBusy):
+                    App(plant.appliance, clock=rig.clock, notifier=Notifier({}))
+            record = plant.store.record()
+            assert (record.starts, record.active) == (1, record.unproven)
 
     virtual(main())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.update.audit import HEAD, LOG, OLD, Audit, lines, verify
+from edge.update.audit import HEAD, LOG, OLD, Audit, lines, news, verify
 from edge.update.disk import Disk
 
 
@@ -105,3 +105,25 @@ def test_a_clock_that_jumps_does_not_disturb_the_order(tmp_path: Path) -> None:
     assert [json.loads(line)["wall_s"] for line in (tmp_path / LOG).read_text().splitlines()] == [
         1_800_000_000, 0, 2_200_000_000, 1_000_000_000,
     ]  # fmt: skip
+
+
+def test_news_are_told_once(folder: Path) -> None:
+    assert news(folder, None) == ([], 6)
+    told, heard = news(folder, 4)
+    assert ([line["n"] for line in told], heard) == ([5, 6], 6)
+    assert news(folder, heard) == ([], 6)
+    assert news(folder / "nothing yet", None) == ([], 0)
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.unlink(), lambda f: f.write_bytes(b"")])
+def test_a_lost_head_does_not_make_old_news(folder: Path, damage: Callable[[Path], None]) -> None:
+    damage(folder / HEAD)
+    with pytest.raises((OSError, ValueError)):
+        news(folder, 6)
+
+
+@pytest.mark.parametrize("line", [b"[]", b"7", b"{}", b'{"n":"x","event":"a","verdict":"b"}'])
+def test_what_is_no_line_of_an_audit_is_passed_over(folder: Path, line: bytes) -> None:
+    log = folder / LOG
+    log.write_bytes(line + b"\n" + log.read_bytes())
+    assert [entry["n"] for entry in news(folder, 4)[0]] == [5, 6]
