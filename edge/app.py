@@ -5,6 +5,7 @@ Appliance ─┬─ line ── drivers ── poll ── ring ── features 
            ├─ history: one worker thread
            ├─ updates: the verified slot, a trial for a new one
            ├─ status file, once a second
+           ├─ MQTT: rows, words and events to a broker, where one is configured
            ├─ reload, when asked: a new configuration beside the old one, then instead of it
            └─ service manager: ready, watchdog, status text
 """
@@ -23,6 +24,7 @@ from edge.core.conditions import Condition
 from edge.runtime import assemble, report
 from edge.runtime.clock import Clock
 from edge.runtime.line import LineRunner
+from edge.runtime.mqtt.outlet import Outlet
 from edge.runtime.notify import Notifier
 from edge.runtime.reload import Reloaded, ReloadRefused, reload
 from edge.runtime.ringfile import RingFile
@@ -67,6 +69,7 @@ class App:
             max_age_s=history.max_age_days * DAY_S,
         )  # fmt: skip
         self._updates = TakeUp(appliance, clock)
+        self._mqtt = Outlet(appliance, clock, self.store, lambda: self.lines)
         # First, and all: a second daemon ends here, before its start counts against a release.
         rings = [assemble.ring_of(appliance, line) for line in appliance.lines]
         self.lines = [self._line(line, ring) for line, ring in zip(appliance.lines, rings)]
@@ -81,6 +84,7 @@ class App:
                 tasks.create_task(self._fill_history(), name="history from rings")
                 tasks.create_task(self._attend(), name="attend")
                 tasks.create_task(self._updates.run(lambda: self.lines), name="updates")
+                tasks.create_task(self._mqtt.run(), name="mqtt")
                 if self._load is not None:
                     tasks.create_task(self._reloads(self._load, tasks), name="reloads")
         finally:
@@ -144,6 +148,8 @@ class App:
                 written_s=self._clock.wall_s(), history=self.store.section(),
             )  # fmt: skip
             document |= {"pid": os.getpid(), "reload": self._reload}
+            document["mqtt"] = self._mqtt.section()
+            self._mqtt.tell(document)
             self._note(self._status.write(document))
             if not self._ready.is_set() and all(line.cycles for line in self.lines):
                 self._ready.set()
@@ -183,6 +189,7 @@ class App:
         for line in self.lines:
             if line.line.name not in self._tasks:
                 self._start(line, tasks)
+        self._mqtt.adopt(found.appliance)
         for line in gone:
             task = self._tasks.pop(line.line.name)
             task.cancel()

@@ -17,6 +17,7 @@ from edge.config.types import (
     ModbusLink,
     ModbusSource,
     ModelSettings,
+    MqttSettings,
     OpcUaLink,
     OpcUaSecurity,
     OpcUaSource,
@@ -71,7 +72,15 @@ def appliance(
         config_sha256=sha256,
         trust_root=directory / "trust" / "root.json",
         metrics_file=Path(values["metrics_file"]) if "metrics_file" in values else None,
+        mqtt=_mqtt(values["mqtt"], directory, values["name"]) if "mqtt" in values else None,
     )
+
+
+def _mqtt(values: Values, directory: Path, appliance_name: str) -> MqttSettings:
+    named = ("ca_file", "certificate_file", "key_file", "password_file")
+    files = {name: directory / values[name] for name in named if name in values}
+    given = {"client_id": f"ncm-edge-{appliance_name}"} | dict(values) | files
+    return MqttSettings(**given)
 
 
 def _history(values: Values, state: Path, *, moved: bool) -> HistorySettings:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge.config import traffic
+from edge.config import topic, traffic
 from edge.config.keys import PROTOCOL_NAMES
 from edge.config.load import ConfigError, load
 from edge.config.types import (
@@ -13,6 +14,7 @@ from edge.config.types import (
     Line,
     Link,
     ModbusLink,
+    MqttSettings,
     OpcUaLink,
     PollGroup,
     TagRow,
@@ -20,6 +22,7 @@ from edge.config.types import (
 )
 from edge.core.registers import TAGS_BAD_BITS
 
+NO_LIBRARY = "aiomqtt is not installed; pip install 'ncm-edge[mqtt]'"
 FINE = 0
 FAULTY = 2
 """Exit code for a user's mistake."""
@@ -44,6 +47,8 @@ def summary(appliance: Appliance, directory: Path) -> str:
     ]
     for line in appliance.lines:
         text += ["", *_line(line)]
+    if appliance.mqtt is not None:
+        text += ["", *_mqtt(appliance, appliance.mqtt)]
     found = warnings(appliance)
     if found:
         text += ["", *(f"warning: {warning}" for warning in found)]
@@ -74,6 +79,20 @@ def _line(line: Line) -> list[str]:
     if line.outputs.block_r is not None:
         text.append(f"  reads      {_block(line, line.outputs.block_r)}")
     return text
+
+
+def _mqtt(appliance: Appliance, mqtt: MqttSettings) -> list[str]:
+    who = f"user {mqtt.user}" if mqtt.user else "no user"
+    how = "TLS" if mqtt.tls else "in the clear"
+    places = [
+        topic.fill(mqtt.topic, site=mqtt.site, area=mqtt.area, line=name, appliance=appliance.name)
+        for name in (*(line.name for line in appliance.lines), appliance.name)
+    ]
+    return [
+        f"mqtt {mqtt.at}: version {mqtt.version}, {how}, {who}, client {mqtt.client_id}; "
+        "publishes only, takes nothing",
+        *(f"  topics     {place}/..." for place in places),
+    ]
 
 
 def _link(line: Line, link: Link) -> str:
@@ -133,7 +152,15 @@ def _block(line: Line, block: WordBlock) -> str:
 
 def warnings(appliance: Appliance) -> tuple[str, ...]:
     """What is permitted but should be known: a missing bundle, links nobody uses, and the like."""
-    return tuple(warning for line in appliance.lines for warning in _warnings(line))
+    found = [warning for line in appliance.lines for warning in _warnings(line)]
+    if appliance.mqtt is not None and not appliance.mqtt.tls:
+        found.append(
+            "mqtt: without TLS; whoever is on its network reads every value and can pass for the "
+            "broker"
+        )
+    if appliance.mqtt is not None and importlib.util.find_spec("aiomqtt") is None:
+        found.append(f"mqtt: {NO_LIBRARY}; nothing is published until then")
+    return tuple(found)
 
 
 def _warnings(line: Line) -> list[str]:

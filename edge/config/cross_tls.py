@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from edge.config.document import Document, row_subject, show
 from edge.config.secrets import file_fault, private_fault
@@ -24,23 +22,30 @@ def check_tls(line: Document, directory: Path) -> None:
             name: check(directory / link[name]) for name, check in _CHECKS.items() if name in link
         }
         if set(faults) == set(_CHECKS) and not any(faults.values()):
-            faults |= _pair_faults(directory, link)
+            ca, certificate, key = (directory / link[name] for name in _CHECKS)
+            faults |= authority_faults(ca) or pair_faults(
+                certificate, key, link["certificate_file"]
+            )
         for name, problem in faults.items():
             if problem:
                 message = f"{name} = {show(link[name])}: {problem}"
                 line.fault(("link", index, name), message, subject, name)
 
 
-def _pair_faults(directory: Path, link: Mapping[str, Any]) -> dict[str, str]:
-    """What OpenSSL says about the contents."""
-    ca, certificate, key = (directory / link[name] for name in _CHECKS)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def authority_faults(ca: Path) -> dict[str, str]:
+    """What OpenSSL says about a readable ca_file; empty if it will do."""
     try:
-        context.load_verify_locations(cafile=ca)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=ca)
     except ssl.SSLError:
         return {
             "ca_file": "it holds no certificate; export it as PEM (-----BEGIN CERTIFICATE-----)"
         }
+    return {}
+
+
+def pair_faults(certificate: Path, key: Path, name: str) -> dict[str, str]:
+    """What OpenSSL says about a readable certificate_file (written as `name`) and key_file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     asked = False
 
     def no_password() -> str:
@@ -58,7 +63,7 @@ def _pair_faults(directory: Path, link: Mapping[str, Any]) -> dict[str, str]:
             }
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             return {
-                "key_file": f'it is not the key of certificate_file "{link["certificate_file"]}"'
+                "key_file": f'it is not the key of certificate_file "{name}"'
             }
         return {
             "certificate_file": "it and key_file are not a PEM certificate and its key; export "

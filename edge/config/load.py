@@ -14,6 +14,7 @@ from edge.config import (
     build,
     cross,
     cross_deviation,
+    cross_mqtt,
     cross_opcua,
     cross_poll,
     cross_tls,
@@ -115,6 +116,8 @@ def load(
     site = _Site(Path(directory))
     appliance = site.document("appliance.toml", f"is {site.directory} the configuration directory?")
     names = _line_names(site, appliance, lines)
+    if appliance is not None:
+        cross_mqtt.check_mqtt(appliance, site.directory, names)
     sets = [line for name in names if (line := _line(site, name)) is not None]
     writers = [span for line in sets if (span := line.writer) is not None]
     addresses.check_writers(writers)

@@ -8,6 +8,7 @@ limit nobody entered is a limit nobody is responsible for (register contract, ha
 from __future__ import annotations
 
 from edge.config.keys import MODBUS, PROTOCOLS, FileSpec, Key, Need, Protocol, Section
+from edge.config.tables_mqtt import MQTT
 from edge.config.tables_opcua import SECURITY_KEYS, SUBSCRIPTION_KEYS
 from edge.config.tables_poll import POLL_GROUP
 from edge.config.types import RTU_GAP, HistorySettings
@@ -65,6 +66,9 @@ APPLIANCE = Section(
             doc="Where the figures of the status file also go as Prometheus text, each second, "
             "for the textfile collector of the node exporter; left out, nowhere. The service "
             "must be allowed to write there (ReadWritePaths)."),
+        Key(name="mqtt", kind="table", section=MQTT, default=Need.OPTIONAL,
+            doc="A broker that is told what the appliance sees and says; left out, none is. "
+            "Nothing is ever taken from it."),
     ),
 )  # fmt: skip
 

@@ -267,6 +267,35 @@ class HistorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MqttSettings:
+    """[mqtt] of appliance.toml: the broker that is told; nothing is ever taken from it."""
+
+    host: str
+    topic: str
+    """Template of a line's place in the unified namespace; see `edge.config.topic`."""
+    port: int = 8883
+    site: str = ""
+    area: str = ""
+    client_id: str = ""
+    """Never empty in a loaded configuration."""
+    tls: bool = True
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    user: str = ""
+    password_file: Path | None = None
+    version: Literal["5", "3.1.1"] = "5"
+    rows: bool = True
+    """Whether every row is told, or only what is made of them."""
+
+    @property
+    def at(self) -> str:
+        """Where the broker is, as shown to people."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Appliance:
     """The whole box."""
 
@@ -282,3 +311,5 @@ class Appliance:
     """The provisioned root of trust of updates; where there is none, none are accepted."""
     metrics_file: Path | None = None
     """Prometheus text for a textfile collector; None: not written."""
+    mqtt: MqttSettings | None = None
+    """None: nobody is told over MQTT."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +56,19 @@ def missed_slots(previous_t_s: float, t_s: float, row_s: float, limit: int) -> i
     if not math.isfinite(elapsed):
         return 0
     return min(max(round(elapsed) - 1, 0), limit)
+
+
+class Slots(NamedTuple):
+    """n slots in time order; shapes: P tags."""
+
+    times: npt.NDArray[np.float64]
+    """Epoch seconds, [n]; NaN where none is held."""
+    values: FloatArray
+    """float32[n, P]."""
+    quality: ByteArray
+    """[n, P]."""
+    reason: ByteArray
+    """[n, P]."""
 
 
 class Ring:
@@ -150,6 +163,17 @@ class Ring:
         times = np.full(n, np.nan)
         times[found] = records["t_s"]
         return times
+
+    def slots(self, first_seq: int, n: int) -> Slots:
+        """Slots first_seq .. first_seq + n - 1 in time order; those not held are gaps."""
+        found, records = self._take(first_seq, n)
+        values = np.full((n, self.tag_count), np.nan, np.float32)
+        quality = np.full((n, self.tag_count), Quality.BAD, np.uint8)
+        reason = np.full((n, self.tag_count), Reason.MISSED, np.uint8)
+        times = np.full(n, np.nan)
+        values[found], quality[found] = records["values"], records["quality"]
+        reason[found], times[found] = records["reason"], records["t_s"]
+        return Slots(times, values, quality, reason)
 
     def take_over(self, other: Ring) -> None:
         """Hold what `other` holds, numbers included. Raises ValueError for another layout."""
