@@ -30,11 +30,12 @@ def run(
     as_json: bool,
     as_metrics: bool = False,
     only: Sequence[str] = (),
+    one_line: bool = False,
     now_s: float | None = None,
 ) -> int:
     """Print the status of a running daemon. Returns the worst NE 107 number of its lines.
 
-    `only` names the lines to look at; empty means all. A missing, unreadable or stale status file
+    `only` names the lines to look at; empty means all. `one_line`: JSON without line breaks. A missing, unreadable or stale status file
     is a failure (1), and so is a line that the daemon does not run: silence is never good news.
     """
     path = runtime_dir / status_file.FILE_NAME
@@ -65,7 +66,7 @@ def run(
         print(f"line {', '.join(missing)}: not run by this daemon; it runs {', '.join(running)}")
         return NOT_RUNNING
     if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        print(json.dumps(document, indent=None if one_line else 2, ensure_ascii=False))
     # A file from the future was written before the clock was set back, by nobody who still lives.
     if not -status_file.STALE_S <= age_s <= status_file.STALE_S:
         when = f"{age_s:.0f} s ago" if age_s > 0 else f"{-age_s:.0f} s in the future"
@@ -116,7 +117,18 @@ def render(document: dict[str, Any]) -> list[str]:
         out.append(f"history: {history['size_mb']:.1f} MB in {history['file']}{waiting}")
         if history["fault"]:
             out.append(f"  ! {history['fault']}")
-    return out
+    return out + _mqtt(document.get("mqtt"))
+
+
+def _mqtt(found: dict[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    state = "connected to" if found["connected"] else "NOT CONNECTED to"
+    out = [
+        f"mqtt: {state} {found['broker']}  sent {found['sent']}  resent {found['resent']}  "
+        f"waiting {found['waiting']}  dropped {found['dropped']}"
+    ]
+    return out + ([f"  ! {found['last_error']}"] if found["last_error"] else [])
 
 
 def _rows(line: dict[str, Any]) -> list[str]:

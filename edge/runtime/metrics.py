@@ -106,6 +106,23 @@ def _qualities(document: Document) -> Found:
             yield {"line": line["name"], "quality": quality}, count
 
 
+def _part(name: str, key: str) -> Callable[[Document], Found]:
+    """A figure of the appliance's history or outlet; none where there is no such section."""
+
+    def found(document: Document) -> Found:
+        section = document.get(name)
+        if section:
+            value = section[key]
+            yield {}, int(bool(value)) if isinstance(value, bool | str) else value
+
+    return found
+
+
+def _history_bytes(document: Document) -> Found:
+    for labels, value in _part("history", "size_mb")(document):
+        yield labels, None if value is None else value * 1e6
+
+
 METRICS = (
     Metric("uptime_seconds", "gauge", "Time since the daemon started.",
            _appliance(lambda d: d["uptime_s"])),
@@ -117,6 +134,12 @@ METRICS = (
     Metric("line_cycles_total", "counter", "Rows decided.", _line(lambda x: x["cycles"])),
     Metric("line_data_quality_ratio", "gauge", "Good tag-seconds of the last model step.",
            _line(lambda x: x["data_quality"])),
+    Metric("line_defect_probability", "gauge", "Of the newest verdict; none while it is not valid.",
+           _line(lambda x: x["verdict"]["probability"] if x["verdict"]["valid"] else None)),
+    Metric("line_severity", "gauge", "Of the newest verdict: 0 normal, 1 D-3, 2 D-2, 3 D-1.",
+           _line(lambda x: x["verdict"]["severity"] if x["verdict"]["valid"] else None)),
+    Metric("line_conditions", "gauge", "Conditions raised.",
+           _line(lambda x: len(x["conditions"]))),
     Metric("line_tags", "gauge", "Tags by quality in the newest row.", _qualities),
     Metric("rows_total", "counter", "Rows delivered, gap rows included.",
            _line(lambda x: x["acquisition"]["rows"])),
@@ -153,6 +176,25 @@ METRICS = (
            _line(lambda x: x["publication"]["verified"])),
     Metric("write_mismatches_total", "counter", "Blocks W that were read back different.",
            _line(lambda x: x["publication"]["mismatches"])),
+    Metric("history_size_bytes", "gauge", "Size of the history.", _history_bytes),
+    Metric("history_fault", "gauge", "1 while the history has something to say, e.g. a full disk.",
+           _part("history", "fault")),
+    Metric("history_waiting", "gauge", "Records that are not on disk yet.",
+           _part("history", "waiting")),
+    Metric("history_lost_total", "counter", "Records given up because the disk took too long.",
+           _part("history", "lost")),
+    Metric("mqtt_connected", "gauge", "1 while the broker answers; none where none is configured.",
+           _part("mqtt", "connected")),
+    Metric("mqtt_connects_total", "counter", "Connections to the broker.",
+           _part("mqtt", "connects")),
+    Metric("mqtt_sent_total", "counter", "Messages the broker took at once.",
+           _part("mqtt", "sent")),
+    Metric("mqtt_resent_total", "counter", "Messages the broker took later, or perhaps twice.",
+           _part("mqtt", "resent")),
+    Metric("mqtt_waiting", "gauge", "Rows and events the broker does not have yet.",
+           _part("mqtt", "waiting")),
+    Metric("mqtt_dropped_total", "counter", "Rows and events given up before the broker had them.",
+           _part("mqtt", "dropped")),
 )  # fmt: skip
 
 

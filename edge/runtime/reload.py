@@ -123,6 +123,7 @@ async def reload(
     names = [line.name for line in new.lines]
     said += [f"line {runner.line.name} added" for runner in plan.added]
     said += [f"line {name} removed" for name in running if name not in names]
+    said += ["mqtt changed"] if new.mqtt != old.mqtt else []
     now = {runner.line.name: runner for runner in (*running.values(), *plan.added)}
     return Reloaded(new, tuple(now[name] for name in names), "; ".join(said) or "no change")
 

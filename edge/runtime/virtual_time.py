@@ -79,6 +79,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Virtual seconds; they stand still while callbacks run."""
         return self._now
 
+    def pace(self, max_rate: float | None) -> None:
+        """From now on at most so many virtual seconds a real second; None: no limit."""
+        self._max_rate = max_rate
+        self._anchor = (time.monotonic(), self._now)
+
     @contextmanager
     def hold_time(self) -> Iterator[None]:
         """Time stands still inside: for a thread or child process the loop cannot see."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,8 @@ def line(name: str = "ncm-1", ne107: int = 0, **more: Any) -> dict[str, Any]:
     return {
         "name": name, "ne107": ne107, "provider": "cpu", "provider_reason": "configured",
         "model": "ncm-1, serial 3: simulated", "batch": "7 running, minute 12, step 2",
-        "verdict": {"text": "severity 2 (D-2), defect probability 97.0%", "suspects": [
+        "verdict": {"text": "severity 2 (D-2), defect probability 97.0%", "valid": True,
+                    "probability": 0.97, "severity": 2, "suspects": [
             {"component": "C07", "name": "NaOH 배관", "part": "hose", "score": 0.91, "tags": []},
         ]},
         "trim": {"text": "held: leak suspected"},
@@ -178,3 +183,26 @@ def test_a_status_file_of_another_encoding(tmp_path: Path, capsys: Capture) -> N
     (tmp_path / "status.json").write_bytes(b"\xff\xfe\x00")
     assert status.run(tmp_path, as_json=False) == 1
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_a_broker_is_shown(tmp_path: Path, capsys: Capture) -> None:
+    told = {"broker": "10.0.0.9:8883", "connected": False, "connects": 1, "sent": 60, "resent": 5,
+            "waiting": 9, "dropped": 0, "last_error": "refused: Not authorized"}  # fmt: skip
+    write(tmp_path, line(), mqtt=told)
+    assert status.run(tmp_path, as_json=False, now_s=WRITTEN_S) == 0, "no affair of the line"
+    shown = capsys.readouterr().out
+    assert "mqtt: NOT CONNECTED to 10.0.0.9:8883  sent 60  resent 5  waiting 9  dropped 0" in shown
+    assert "! refused: Not authorized" in shown
+
+
+@pytest.mark.parametrize("number", [Ne107.NORMAL, Ne107.OFF_SPEC])
+def test_a_watch_goes_on_and_ends_with_the_ne107_number(number: Ne107, tmp_path: Path) -> None:
+    write(tmp_path, line(ne107=int(number)), written_s=time.time() + 5.0)
+    command = [sys.executable, "-m", "edge", "status", "--runtime", str(tmp_path), "--watch"]
+    with subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        documents = [json.loads(watch.stdout.readline()) for _ in range(2)]
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(20.0) == int(number)
+    assert documents[0] == documents[1]
+    assert documents[0]["lines"][0]["ne107"] == int(number)

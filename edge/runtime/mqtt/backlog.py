@@ -172,7 +172,7 @@ class Cursors:
     rows: dict[str, RowCursor] = field(default_factory=dict)
     log: LogCursor | None = None
     dropped: int = 0
-    """Rows and events, since the file was begun."""
+    """Rows and events, since the start."""
     unsure: bool = False
     """The file could not be read: a line it might have named starts with all its ring holds."""
 
@@ -197,7 +197,7 @@ class Cursors:
             for name, cursor in self.rows.items()
         }
         last = None if self.log is None else {"number": self.log.number, "link": self.log.link}
-        return json.dumps({"rows": kept, "log": last, "dropped": self.dropped}, indent=1)
+        return json.dumps({"rows": kept, "log": last}, indent=1)
 
 
 def load(path: Path) -> Cursors:
@@ -222,7 +222,7 @@ def _parse(path: Path, found: Mapping[str, Any]) -> Cursors:
     }  # fmt: skip
     last = found["log"]
     events = None if last is None else LogCursor(int(last["number"]), str(last["link"]))
-    return Cursors(path, rows, events, int(found["dropped"]))
+    return Cursors(path, rows, events)
 
 
 def save(path: Path, text: str) -> None:
