@@ -174,3 +174,4 @@ class Consumer:
     ) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()  # else left to the garbage collector, which warns

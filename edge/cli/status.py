@@ -35,8 +35,9 @@ def run(
 ) -> int:
     """Print the status of a running daemon. Returns the worst NE 107 number of its lines.
 
-    `only` names the lines to look at; empty means all. `one_line`: JSON without line breaks. A missing, unreadable or stale status file
-    is a failure (1), and so is a line that the daemon does not run: silence is never good news.
+    `only` names the lines to look at; empty means all. `one_line`: JSON without line breaks.
+    A missing, unreadable or stale status file is a failure (1), and so is a line that the daemon
+    does not run: silence is never good news.
     """
     path = runtime_dir / status_file.FILE_NAME
     try:

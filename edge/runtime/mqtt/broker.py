@@ -29,6 +29,8 @@ KEEPALIVE_S = 20
 QOS = 1
 WINDOW = 10
 """Messages sent before an acknowledgement is waited for."""
+DIAL_S = 0.02
+"""How often a stop looks whether the dialling has ended."""
 CLOSE_S = 2.0
 """Longest wait for a connection to end well."""
 _VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
@@ -91,6 +93,11 @@ class _Client(aiomqtt.Client):
         """Done when the connection is."""
         return self._disconnected
 
+    @property
+    def dialled(self) -> bool:
+        """Whether there is, or was, a connection to ask on."""
+        return self._misc_task is not None
+
     def connects_within(self, seconds: float) -> None:
         self._client.connect_timeout = seconds
 
@@ -143,9 +150,13 @@ async def connected(settings: MqttSettings, will: Message) -> AsyncIterator[Brok
     try:
         await asyncio.shield(entering)
     except asyncio.CancelledError:
-        with contextlib.suppress(Exception):
-            await entering
-        await client.close(politely=entering.done() and entering.exception() is None)
+        # The thread that dials cannot be called back; once it is through, nobody waits.
+        while not entering.done() and not client.dialled:
+            await asyncio.sleep(DIAL_S)
+        entering.cancel()
+        await asyncio.wait((entering,))
+        stands = not entering.cancelled() and entering.exception() is None
+        await client.close(politely=stands)
         raise
     except aiomqtt.MqttCodeError as error:
         await client.close(politely=False)

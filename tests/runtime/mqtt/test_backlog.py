@@ -50,9 +50,7 @@ def drain(cursor: RowCursor, ring: Ring, most: int = 10) -> list[tuple[int, int,
     return out
 
 
-@given(
-    st.lists(st.booleans(), min_size=1, max_size=700), st.integers(1, 10), st.integers(1, 800)
-)
+@given(st.lists(st.booleans(), min_size=1, max_size=700), st.integers(1, 10), st.integers(1, 800))
 def test_every_slot_is_accounted_for(slots: list[bool], most: int, rows: int) -> None:
     ring = Ring.in_memory(rows, TAGS)
     cursor = RowCursor.at_end(ring)

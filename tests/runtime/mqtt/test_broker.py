@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import time
@@ -159,12 +158,17 @@ async def test_a_connection_that_ends_is_noticed_at_once(
                                 tls=False)  # fmt: skip
         with Consumer(plain.port) as consumer:
             began_s = time.monotonic()
-            with pytest.raises(outlet.BrokerError):
-                async with outlet.connected(settings, WILL) as open_:
+
+            async def replaced() -> None:
+                async with outlet.connected(settings, WILL) as older, outlet.connected(
+                    settings, WILL
+                ):  # fmt: skip
                     # Another with our name: the broker ends the older connection.
-                    async with outlet.connected(settings, WILL):
-                        await asyncio.to_thread(consumer.wait, lambda heard: heard)
-                        await open_.publish([HELLO])
+                    await asyncio.to_thread(consumer.wait, lambda heard: heard)
+                    await older.publish([HELLO])
+
+            with pytest.raises(outlet.BrokerError):
+                await replaced()
             assert time.monotonic() - began_s < outlet.ANSWER_S
             assert consumer.on("plant/connection")[0] == {"online": False}
 
@@ -175,10 +179,11 @@ async def test_nothing_is_left_of_a_broker_that_is_mute(free_port: Callable[[], 
                                 client_id="edge", tls=False)  # fmt: skip
         connecting = asyncio.ensure_future(say(settings, HELLO))
         asked, _ = await asyncio.to_thread(mute.accept)
-        connecting.cancel()
-        # What waits for the end of the connecting gives up with it.
-        open_files = len(os.listdir("/proc/self/fd"))
-        asked.close()
-        with pytest.raises((asyncio.CancelledError, outlet.BrokerError)):
-            await connecting
-        assert len(os.listdir("/proc/self/fd")) < open_files
+        with asked:
+            assert asked.recv(1) == b"\x10", "a CONNECT"
+            connecting.cancel()
+            await asyncio.wait((connecting,))
+            assert connecting.cancelled()
+            rest = asked.recv(1000)
+            assert len(rest) < 1000
+            assert asked.recv(1000) == b"", "the connection was ended"
