@@ -24,6 +24,7 @@ from edge import __version__
 from edge.config import topic
 from edge.config.check import NO_LIBRARY
 from edge.config.types import Appliance, MqttSettings
+from edge.runtime import report
 from edge.runtime.clock import Clock
 from edge.runtime.line import LineRunner
 from edge.runtime.mqtt import backlog, messages
@@ -64,7 +65,6 @@ class Outlet:
         self._cursors = backlog.Cursors(appliance.state_dir / backlog.FILE_NAME)
         self._saved = ""
         self._loaded = False
-        self._document: Mapping[str, Any] = {"lines": []}
         self._news = False
         self._told: dict[str, Any] = {}
         """Topic -> what was last handed over, whether it arrived or not."""
@@ -76,9 +76,9 @@ class Outlet:
 
     # The daemon's side: never waits.
 
-    def tell(self, document: Mapping[str, Any]) -> None:
-        """The newest status document."""
-        self._document, self._news = document, True
+    def tell(self) -> None:
+        """A second has passed: there may be new words."""
+        self._news = True
 
     def adopt(self, appliance: Appliance) -> None:
         """Go on with another configuration; a changed [mqtt] means another connection."""
@@ -242,24 +242,22 @@ class Outlet:
         if not self._news:
             return False
         self._news = False
-        for line in self._document["lines"]:
-            runner = next((x for x in self._lines() if x.line.name == line["name"]), None)
-            if runner is None:
-                continue
-            bodies = {leaf: messages.section(line, leaf) for leaf in SECTIONS}
+        for runner in self._lines():
+            name, words = runner.line.name, report.line_words(runner)
+            bodies = {leaf: messages.section(words, leaf) for leaf in SECTIONS}
             bodies["tags"] = {"tags": [
                 {"name": x.tag.name, "unit": x.tag.unit, "low": x.tag.low, "high": x.tag.high}
                 for x in runner.line.tags
             ]}  # fmt: skip
             fresh = []
             for leaf, body in bodies.items():
-                place = self._place(settings, line["name"], leaf)
+                place = self._place(settings, name, leaf)
                 if place in self._due and self._told.get(place) == body:
                     continue
                 again = self._told.get(place) == body
                 self._told[place] = body
                 self._due.add(place)
-                about = {"line": line["name"], "t_s": self._document["written_s"],
+                about = {"line": name, "t_s": self._clock.wall_s(),
                          "simulation": runner.core.setup.simulation, "resent": again}  # fmt: skip
                 fresh.append(Message(place, messages.encode(about | body), True, again))
             if fresh:
