@@ -42,6 +42,8 @@ def _said(path: Path) -> Iterator[None]:
     except HistoryError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise  # `ncm-edge history list | head`: nobody's fault
     except OSError as error:
         print(f"{error.filename or 'the files'}: {error.strerror or error}; name another place "
               "with --out, or free some room", file=sys.stderr)  # fmt: skip
