@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.cli.progress import bar
+from edge.core.verdict import SEVERITY
 from edge.runtime.chain import Broken, Head, plain
 from edge.runtime.store.reader import History, HistoryError, StoredBatch, StoredEvent
 from edge.runtime.store.schema import FILE_NAME
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
-
-SEVERITY = ("normal", "D-3", "D-2", "D-1")
 
 
 def path_of(appliance: Appliance, file: Path | None) -> Path:
