@@ -207,12 +207,12 @@ def _spans(folder: Path, line: str) -> list[tuple[str, FloatArray]]:
     out = []
     for path in sorted(folder.glob(f"{line or '*'}/*.parquet")):
         try:
-            rows = pq.read_table(path, columns=["time", "batch_minute"])
-            times = rows["time"].cast(pa.timestamp("us", tz="UTC")).cast("int64").to_numpy() / 1e6
-            minute = np.floor(rows["batch_minute"].to_numpy())
+            column = pq.read_table(path, columns=["time"]).column("time")
+            times = column.cast(pa.timestamp("us", tz="UTC")).cast("int64").to_numpy() / 1e6
         except (OSError, KeyError, pa.ArrowException) as error:
             raise DatasetError(f"{path}: not a batch of `ncm-edge archive`: {error}") from None
         if len(times):
+            minute = (times - times[0]) // 60.0
             ends = np.append(np.flatnonzero(np.diff(minute)), len(times) - 1)
             out.append((str(path), times[ends]))
     return sorted(out, key=lambda span: float(span[1][0]))

@@ -28,10 +28,20 @@ def evaluate_folder(
 
     The network runs on `device`, batch by batch: their outputs together would not fit into memory.
 
-    Raises PackError if folder and dataset do not belong together.
+    Raises PackError if folder and dataset do not belong together, DatasetError if training had all.
     """
     document, arrays = load_trained(folder)
     check_line(document, dataset.line, folder)
+    references = references_of(arrays)
+    batches = [b for b in dataset.select("test") if b.domain in references]
+    if not batches:
+        groups = list(dict.fromkeys(b.group for b in dataset.batches))
+        raise DatasetError(
+            f"{dataset.source}: no batch is left to judge by; name only those training may use in "
+            "`labelled` of the description (a list of names or patterns) and train again; the "
+            f"others are judged. They are called {', '.join(groups[:4])}"
+            + (" ..." if len(groups) > 4 else "")
+        )
     recipe = recipe_of(document["recipe"])
     line = load_line(config, dataset.line.name)
     limits = document["thresholds"]
@@ -45,16 +55,6 @@ def evaluate_folder(
     )
     network = load_weights(folder / "weights.pt")
     network.eval().to(device)
-    references = references_of(arrays)
-    batches = [b for b in dataset.select("test") if b.domain in references]
-    if not batches:
-        groups = list(dict.fromkeys(b.group for b in dataset.batches))
-        raise DatasetError(
-            f"{dataset.source}: no batch is left to judge by; name only those training may use in "
-            "`labelled` of the description (a list of names or patterns) and train again; the "
-            f"others are judged. They are called {', '.join(groups[:4])}"
-            + (" ..." if len(groups) > 4 else "")
-        )
     judged = []
     for batch in batches:
         whole, lead = _with_lead_in(batch, dataset)

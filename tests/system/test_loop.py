@@ -107,7 +107,7 @@ class Campaign:
 
 def configured(folder: Path, port: Callable[[], int]) -> Path:
     """The shipped configuration on free ports, its state in `folder`, no key of anybody in it."""
-    config = Path(shutil.copytree(CONFIG, folder / "etc"))
+    config = Path(shutil.copytree(CONFIG, "etc"))
     (folder / "run").mkdir()  # systemd's RuntimeDirectory
     for name, words in (
         ("appliance.toml", {"/var/lib/ncm-edge": str(folder / "state"),
@@ -244,6 +244,7 @@ def to_the_stick(desk: Desk) -> Path:
     return stick
 
 
+@pytest.mark.timeout(600)  # a dozen commands
 def test_what_a_plant_recorded_comes_back_to_it_as_a_model(
     tmp_path: Path,
     free_port: Callable[[], int],
@@ -252,8 +253,9 @@ def test_what_a_plant_recorded_comes_back_to_it_as_a_model(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(edge.runtime.takeup, "SHADOW_STEPS", 3)
-    desk = Desk(tmp_path, configured(tmp_path, free_port), capsys)
-    desk.export("keys", "init", tmp_path / "keys")
+    monkeypatch.chdir(tmp_path)  # a desk of nobody: no path below is absolute, nor in the checkout
+    desk = Desk(Path(), configured(tmp_path, free_port), capsys)
+    desk.export("keys", "init", "keys")
     (desk.config / "trust").mkdir()
     shutil.copy(tmp_path / "keys" / "root.json", desk.config / "trust" / "root.json")
     appliance = load(desk.config, lines=(LINE,))

@@ -30,7 +30,7 @@ def summary(
         out.append(f"{len(steps) - len(valid)} of {len(steps)} model steps gave no valid verdict.")
     if rows.quality.size and good_share(rows) < FEW_GOOD:
         out.append(
-            f"Only {good_share(rows):.0%} of the tag-seconds were good: the verdicts rest on little."
+            f"Only {good_share(rows):.0%} of the tag-seconds were good: verdicts rest on little."
         )
     return [sentence for sentence in out if sentence]
 
