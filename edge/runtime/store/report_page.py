@@ -28,7 +28,8 @@ CSS = """
 body{font:14px/1.5 system-ui,sans-serif;color:#222;max-width:1080px;margin:24px auto;padding:0 16px}
 h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:28px 0 6px;border-bottom:1px solid #ccc}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:2px 10px 2px 0;
-vertical-align:top;border-bottom:1px solid #eee}td.n{text-align:right}svg{width:100%;height:auto}
+vertical-align:top;border-bottom:1px solid #eee}td:first-child{white-space:nowrap}
+svg{width:100%;height:auto}
 .note{background:#eee;border-left:6px solid #666;padding:8px 12px;margin:12px 0;font-weight:600}
 code{font-size:12px;word-break:break-all}figcaption,.small{color:#555;font-size:12px}
 figure{margin:8px 0;break-inside:avoid}ul{margin:4px 0;padding-left:20px}
@@ -133,7 +134,9 @@ def _timeline(report: Told) -> str:
         ("time", "what", ""),
         [
             (_time(e.t_s), e.kind, report.words(e))
-            for e in report.events if e.kind in kinds
+            for e in report.events
+            # Batch 0 is none: what block R says while nothing runs.
+            if e.kind in kinds and (e.kind != "batch" or e.body.get("batch_id"))
         ],
     )  # fmt: skip
 
@@ -318,10 +321,10 @@ SECTIONS: tuple[tuple[str, Callable[[Told], str]], ...] = (
     ("Components", _components),
     ("Where it shows", _heat),
     ("Timeline", _timeline),
-    ("Trim dialogue", _trim),
-    ("Schedule", _schedule),
     ("Conditions", _conditions),
     ("Data quality", _quality),
+    ("Schedule", _schedule),
+    ("Trim dialogue", _trim),
     ("Model and configuration", _hashes),
 )
 """Heading -> what stands below it, in the order of the page."""

@@ -158,7 +158,8 @@ def test_each_batch_is_given_the_component_of_the_failure_it_leads_up_to(tmp_pat
         table = rows(40)
         hours = np.datetime64(begins) + np.arange(40) * np.timedelta64(1, "h")
         table.time = [str(h) for h in hours]
-        table.columns = {k: [str(float(v) + n) for v in column] for k, column in table.columns.items()}
+        for name, column in table.columns.items():
+            table.columns[name] = [str(float(value) + n) for value in column]
         table.write(tmp_path / f"run-{n}.csv")
     (tmp_path / "log.csv").write_text(
         HEAD + "2026-03-03 20:00,failure,,PIPE,,\n2026-03-04 20:00,maintenance,,,,\n"
