@@ -277,7 +277,8 @@ def test_a_disk_that_fills_in_mid_export_leaves_no_half_file(history: Path, tmp_
     done = subprocess.run(
         [sys.executable, "-m", "edge", "archive", "41", "--out", str(tmp_path / "full"),
          "--file", str(history), "--config", str(CONFIG)],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),  # SQLite itself takes 32 kB
+        # SQLite itself takes 32 kB.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
         cwd=CONFIG.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
