@@ -17,6 +17,7 @@ from edge.service.actions import Action, FailedError, perform
 from edge.service.record import Record
 
 DONE, FAILED, MISTAKE = 0, 1, 2
+LIVE = Path("/")
 
 
 class _RefusedError(Exception):
@@ -24,14 +25,13 @@ class _RefusedError(Exception):
 
 
 def install(
-    *, root: Path, site: Path | None, program: PurePosixPath | None, dry_run: bool, start: bool,
-    downgrade: bool, network_only: bool,
+    *, root: Path, site: Path | None, program: PurePosixPath | None, dry_run: bool, offline: bool,
+    start: bool, downgrade: bool, network_only: bool,
 ) -> int:  # fmt: skip
     """Install, or bring an installation up to date. Returns the exit code."""
     try:
-        before = _before(root)
-        if not dry_run:
-            _machine(root, start=start)
+        before, live = _before(root), root == LIVE and not offline
+        _machine(root, live=live, dry_run=dry_run, start=start)
         if before and record.newer(before.version, __version__) and not downgrade:
             raise _RefusedError(
                 f"ncm-edge {before.version} is installed ({before.program}), this is the older "
@@ -42,29 +42,29 @@ def install(
         if network_only:
             if before is None:
                 raise _RefusedError("nothing is installed yet; ncm-edge install writes the filter")
-            actions = plan.network_only(root, appliance, before)
+            actions = plan.network_only(root, appliance, before, live=live)
         else:
             if program is None:
-                program = shipped.PROGRAM if root != plan.LIVE else place.own_program(
+                program = shipped.PROGRAM if root != LIVE else place.own_program(
                     before.program if before else None)  # fmt: skip
             faults = place.program_faults(program, root)
             if faults:
                 raise _RefusedError("\n".join(faults))
             actions = plan.install(
-                root, appliance, program=program, source=source, before=before, start=start
-            )
+                root, appliance, program=program, source=source, before=before, live=live,
+                start=start,
+            )  # fmt: skip
     except (_RefusedError, shipped.NotShippedError, ValueError) as error:
         print(error, file=sys.stderr)
         return MISTAKE
     return _carry_out(actions, root, dry_run=dry_run)
 
 
-def uninstall(*, root: Path, dry_run: bool) -> int:
+def uninstall(*, root: Path, dry_run: bool, offline: bool) -> int:
     """Remove the service; configuration, state and program stay. Returns the exit code."""
     try:
-        before = _before(root)
-        if not dry_run:
-            _machine(root, start=False)
+        before, live = _before(root), root == LIVE and not offline
+        _machine(root, live=live, dry_run=dry_run, start=False)
         kept = [shipped.CONFIGURATION, shipped.STATE]
         configuration = root / shipped.CONFIGURATION.relative_to("/")
         try:
@@ -74,7 +74,7 @@ def uninstall(*, root: Path, dry_run: bool) -> int:
             pass  # it is being removed; what cannot be read stays where it is
         kept = [one for one in dict.fromkeys(kept)
                 if not any(other in one.parents for other in kept)]  # fmt: skip
-        actions = plan.uninstall(root, before, kept)
+        actions = plan.uninstall(root, before, kept, live=live)
     except (_RefusedError, shipped.NotShippedError, ValueError) as error:
         print(error, file=sys.stderr)
         return MISTAKE
@@ -102,13 +102,13 @@ def _before(root: Path) -> Record | None:
     return record.read(root)
 
 
-def _machine(root: Path, *, start: bool) -> None:
-    if root == plan.LIVE:
-        faults = place.machine_faults()
+def _machine(root: Path, *, live: bool, dry_run: bool, start: bool) -> None:
+    if start and not live:
+        raise _RefusedError("--start: nothing runs in an image; leave it out")
+    if root == LIVE and not dry_run:
+        faults = place.machine_faults(offline=not live)
         if faults:
             raise _RefusedError("\n".join(faults))
-    elif start:
-        raise _RefusedError("--start: nothing runs in an image; leave out --start or --root")
 
 
 def _source(root: Path, site: Path | None) -> Path | None:

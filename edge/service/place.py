@@ -32,15 +32,15 @@ def own_program(known: str | None) -> PurePosixPath:
     return PurePosixPath(own)
 
 
-def machine_faults() -> list[str]:
-    """What keeps this machine from being installed on."""
+def machine_faults(*, offline: bool) -> list[str]:
+    """What keeps this machine from being installed on; `offline`: its systemd need not run."""
     faults = []
     if os.geteuid() != 0:
         faults.append("only root may install: sudo ncm-edge install (--dry-run shows all of it)")
-    if not BOOTED.is_dir():
+    if not offline and not BOOTED.is_dir():
         faults.append(
-            f"systemd does not run here ({BOOTED} is missing); --root DIR installs into the file "
-            "system of an image"
+            f"systemd does not run here ({BOOTED} is missing); --offline where this is an image "
+            "being built, --root DIR to install into the file system of one"
         )
     return faults
 

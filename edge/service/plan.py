@@ -15,8 +15,6 @@ from edge.service import network, record, shipped
 from edge.service.actions import Action, Note, Remove, RemoveFolder, Run, State, Write, sha256
 from edge.service.record import Record
 
-LIVE = Path("/")
-
 
 def install(
     root: Path,
@@ -25,17 +23,19 @@ def install(
     program: PurePosixPath,
     source: Path | None,
     before: Record | None,
+    live: bool,
     start: bool = False,
 ) -> list[Action]:
     """The actions of `ncm-edge install`.
 
     Args:
-        root: file system to install into; "/" is this machine.
+        root: file system to install into.
         appliance: the configuration that is, or will be, in /etc/ncm-edge.
         source: where that configuration is copied from; None where one is there.
         before: record of the installation before.
+        live: the systemd of `root` runs; else it is an image.
     """
-    live, known = root == LIVE, before.files if before else {}
+    known = before.files if before else {}
     files = shipped.units(program) | shipped.documents()
     files[network.PLACE] = network.drop_in(network.peers(appliance)).encode()
     accounts = [place for place in (shipped.SYSUSERS, shipped.TMPFILES) if place in files]
@@ -66,23 +66,26 @@ def install(
     return plan + [Note(text) for text in _hints(appliance, rest, live=live, start=start)]
 
 
-def network_only(root: Path, appliance: Appliance, before: Record) -> list[Action]:
+def network_only(
+    root: Path, appliance: Appliance, before: Record, *, live: bool
+) -> list[Action]:
     """The actions of `ncm-edge install --network`: the address filter, nothing else."""
     data = network.drop_in(network.peers(appliance)).encode()
     action = _write(root, network.PLACE, data, before.files)
     files = {**before.files, str(network.PLACE): sha256(data)}
     text = Record(version=before.version, program=before.program, files=files).text()
     plan: list[Action] = [action, _write(root, record.PLACE, text.encode(), {}, ours=True)]
-    if root == LIVE and action.state != "same":
+    if live and action.state != "same":
         plan += [
             *_reload(udev=False), Note("takes effect with: systemctl restart ncm-edge"),
         ]  # fmt: skip
     return plan + [Note(text) for text in _names(appliance)]
 
 
-def uninstall(root: Path, before: Record | None, kept: list[PurePosixPath]) -> list[Action]:
+def uninstall(
+    root: Path, before: Record | None, kept: list[PurePosixPath], *, live: bool
+) -> list[Action]:
     """The actions of `ncm-edge install --uninstall`; `kept`: what stays, to be named."""
-    live = root == LIVE
     known = before.files if before else {}
     places = {PurePosixPath(name) for name in known} or {
         *shipped.units(), *shipped.documents(), network.PLACE,

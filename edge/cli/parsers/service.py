@@ -30,6 +30,9 @@ def add(commands: Any) -> None:
     install.add_argument(
         "--root", type=Path, default=Path("/"), metavar="DIR", help="file system of an image"
     )
+    install.add_argument(
+        "--offline", action="store_true", help="this machine is an image being built: enable only"
+    )
     what = install.add_mutually_exclusive_group()
     what.add_argument("--uninstall", action="store_true", help="remove all but data")
     what.add_argument(
@@ -53,8 +56,8 @@ def _install(options: argparse.Namespace) -> int:
 
     root = options.root.resolve()
     if options.uninstall:
-        return install.uninstall(root=root, dry_run=options.dry_run)
+        return install.uninstall(root=root, dry_run=options.dry_run, offline=options.offline)
     return install.install(
         root=root, site=options.site, program=options.program, dry_run=options.dry_run,
-        start=options.start, downgrade=options.downgrade, network_only=options.network,
+        offline=options.offline, start=options.start, downgrade=options.downgrade, network_only=options.network,
     )  # fmt: skip
