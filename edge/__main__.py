@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
   ncm-edge update apply /run/ncm-edge-stick  a signed model from a stick
   sudo ncm-edge install                      a systemd service, hardened; --dry-run shows it
+  sudo ncm-edge backup /mnt/edge-1.backup    state and configuration, while the daemon runs
   ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
 """
 
@@ -171,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(function=_status)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
-    service.add(commands)
+    service.add(commands, place, _load)
     return parser
 
 

@@ -48,7 +48,6 @@ def document(
         "version": 1,
         "metadata": {
             "timestamp": datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "lifecycles": [{"phase": "build"}],
             "component": _application(own),
         },
         "components": parts,
