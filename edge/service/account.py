@@ -46,6 +46,10 @@ class Owner:
                 os.chown(folder, self.uid, self.gid)
 
 
+SELF = Owner(os.geteuid(), os.getegid())
+"""This process, as it was started."""
+
+
 def owner_of(state: Path) -> Owner:
     """Whose the state is: of who owns the folder, else of the account made at installation.
 
@@ -56,7 +60,7 @@ def owner_of(state: Path) -> Owner:
         owner = Owner(about.st_uid, about.st_gid)
     except FileNotFoundError:
         if os.geteuid() != 0:
-            return Owner(os.geteuid(), os.getegid())
+            return SELF
         try:
             account = pwd.getpwnam(ACCOUNT)
         except KeyError:

@@ -139,6 +139,8 @@ def read(stream: BinaryIO) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     while True:
         header = _exactly(stream, BLOCK)
         if not any(header):
+            if any(_exactly(stream, BLOCK)):
+                raise ArchiveError("something follows the end")
             break
         name, size = _entry(header)
         if name in seen:

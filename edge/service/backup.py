@@ -65,6 +65,8 @@ def backup(
         flush(target.parent)
     except (OSError, sqlite3.Error, ValueError, archive.ArchiveError) as error:
         where = getattr(error, "filename", None)
+        if where in (str(partial), partial, str(snapshot), snapshot):
+            where = target
         text = getattr(error, "strerror", None) or str(error)
         raise BackupError(f"{where or target}: {text}; no backup was written") from error
     finally:

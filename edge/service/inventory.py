@@ -7,6 +7,7 @@ runtime installed) says so instead of being left out.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -212,12 +213,17 @@ def listening(runtime_dir: Path, proc: Path = _PROC) -> dict[str, Any]:
     """Ports the daemon listens on; none are expected."""
     try:
         pid = int(status.read(runtime_dir)["pid"])
-        links = [str(fd.readlink()) for fd in (proc / str(pid) / "fd").iterdir()]
+        fds = list((proc / str(pid) / "fd").iterdir())
     except PermissionError:
         return {"known": False, "why": "the daemon is another account's; run it as root"}
     except (OSError, ValueError, KeyError, TypeError):
         return {"known": False, "why": "the daemon does not run"}
-    own = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
+    own = set()
+    for fd in fds:
+        with contextlib.suppress(OSError):  # one may be closed by now
+            link = str(fd.readlink())
+            if link.startswith("socket:["):
+                own.add(link[len("socket:[") : -1])
     return {"known": True, "ports": sorted(_ports(proc / str(pid) / "net", own))}
 
 

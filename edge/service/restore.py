@@ -29,7 +29,7 @@ from edge.runtime import status
 from edge.runtime.line import RING
 from edge.runtime.store.schema import FILE_NAME
 from edge.service import archive
-from edge.service.account import Owner, owner_of
+from edge.service.account import SELF, Owner, owner_of
 from edge.service.archive import CONFIGURATION, Manifest
 from edge.service.restore_history import put_history
 from edge.service.restore_update import Refusal, put_updates
@@ -79,8 +79,8 @@ def restore(
                 raise archive.ArchiveError("is no plain file")
             manifest, kept = archive.check(stream, frozenset({APPLIANCE, TRUST_ROOT}))
             names = {name for name in manifest.files if not _unwanted(name, without)}
-            target = _target(config, state, kept if APPLIANCE in names else {})
-            pinned = _pinned(config, kept.get(TRUST_ROOT) if TRUST_ROOT in names else None)
+            target = _target(config, state, kept if APPLIANCE in names else {}, dry_run=dry_run)
+            pinned = _pinned(config, kept.get(TRUST_ROOT), taken=TRUST_ROOT in names)
             with contextlib.ExitStack() as held:
                 held.enter_context(_stopped(target))
                 if not dry_run:
@@ -99,7 +99,9 @@ def _unwanted(name: str, without: frozenset[str]) -> bool:
     )  # fmt: skip
 
 
-def _target(config: Path, state: Path | None, kept: dict[str, bytes]) -> _Target:
+def _target(
+    config: Path, state: Path | None, kept: dict[str, bytes], *, dry_run: bool
+) -> _Target:
     text = kept.get(APPLIANCE)
     try:
         values = tomllib.loads((text or (config / "appliance.toml").read_bytes()).decode())
@@ -111,16 +113,17 @@ def _target(config: Path, state: Path | None, kept: dict[str, bytes]) -> _Target
         raise RestoreError(f"appliance.toml cannot be read: {error}") from None
     if state is not None:
         history, runtime = state / "history", state
-    return _Target(config=config, state=home, history=history, runtime=runtime,
-                   owner=owner_of(home))  # fmt: skip
+    # A trial may be made by anybody and before there is an account.
+    owner = SELF if dry_run else owner_of(home)
+    return _Target(config=config, state=home, history=history, runtime=runtime, owner=owner)
 
 
-def _pinned(config: Path, archived: bytes | None) -> bytes | None:
-    """The root of trust that counts afterwards."""
+def _pinned(config: Path, archived: bytes | None, *, taken: bool) -> bytes | None:
+    """The root of trust that counts afterwards; `taken`: the backup's comes with it."""
     try:
         present = (config / "trust" / "root.json").read_bytes()
     except FileNotFoundError:
-        return archived
+        return archived if taken else None
     if archived is not None and archived != present:
         raise Refusal(
             f"the backup has another root of trust than {config / 'trust' / 'root.json'}; if the "
@@ -175,7 +178,6 @@ def _restore(
     if dry_run:
         scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="ncm-restore-")))
         update, history, config = scratch / "state", None, None
-        owner = Owner(os.geteuid(), os.getegid())
         update.mkdir()
     else:
         owner.make(target.state)
@@ -269,6 +271,9 @@ def _configuration(staged: Path | None, config: Path) -> str:
         (staged / "trust").mkdir(exist_ok=True)
         shutil.copyfile(trust, staged / "trust" / "root.json")
     text = f"configuration: {config}"
+    if _tree(staged) == _tree(config):
+        shutil.rmtree(staged)
+        return f"configuration: unchanged, {config} is as in the backup"
     if config.exists():
         kept = free_name(config, "before-restore")
         config.rename(kept)
@@ -280,6 +285,13 @@ def _configuration(staged: Path | None, config: Path) -> str:
     finally:
         os.close(fd)
     return text
+
+
+def _tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*") if path.is_file()
+    }  # fmt: skip
 
 
 def free_name(path: Path, word: str) -> Path:

@@ -47,10 +47,9 @@ def put_updates(
     `pinned` is the root of trust that counts; `sha256` of the backup, for the audit.
     Raises Refusal, OSError.
     """
-    if not (staged / "update").is_dir():
-        return []
     lines = sorted(path.name for path in (staged / "update" / "lines").glob("*"))
-    told = []
+    told: list[str] = []
+    decisions: list[Decision] = []
     if pinned is None and lines:
         raise Refusal(
             "the backup holds installed releases, but there is no root of trust (trust/root.json) "
@@ -68,7 +67,7 @@ def put_updates(
             ]
             told += [decision.text for decision in decisions]
             if dry_run:
-                return [*told, "audit: this is noted in it"]
+                return told
             Store(state, "", root).keep(chain.roots[1:])
             for decision in decisions:
                 _apply(decision, Store(state, decision.line, root),
@@ -76,8 +75,7 @@ def put_updates(
         elif dry_run:
             return told
         told += _audit(staged / "update" / "audit", state / "update" / "audit", disk, sha256)
-        facts = {d.line: str(d.record.floor) if d.record else "kept" for d in
-                 (decisions if pinned is not None else [])}  # fmt: skip
+        facts = {d.line: str(d.record.floor) if d.record else "kept" for d in decisions}
         audit = Audit(state / "update" / "audit", partial(float, wall_s))
         fault = audit.append("restore", "done", backup=sha256, floors=facts)
         if fault:

@@ -83,7 +83,10 @@ def collect(wheels: Path, extras: str) -> None:
 
 
 def own_wheel(wheels: Path, *, isolated: bool = True) -> Path:
-    """Build the program's wheel from a clean copy: what an earlier build left is not in it."""
+    """Build the program's wheel from a clean copy: what an earlier build left is not in it.
+
+    `isolated`: with setuptools from the registry, else with the one that is installed here.
+    """
     with tempfile.TemporaryDirectory(prefix="ncm-source-") as folder:
         source = Path(folder)
         for name in PARTS:
@@ -92,11 +95,13 @@ def own_wheel(wheels: Path, *, isolated: bool = True) -> Path:
                 shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(path, source / name)
+        pip = ["-m", "pip", "--disable-pip-version-check", "--quiet", "wheel", "--no-deps"]
+        here = "import sys; from setuptools.build_meta import build_wheel; build_wheel(sys.argv[1])"
+        words = [*pip, "--wheel-dir", str(wheels), "."] if isolated else ["-c", here, str(wheels)]
         subprocess.run(
-            [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "wheel",
-             "--no-deps", *([] if isolated else ["--no-build-isolation"]),
-             "--wheel-dir", str(wheels), str(source)],
-            check=True, env={**os.environ, "SOURCE_DATE_EPOCH": str(commit_s())},
+            [sys.executable, *words], cwd=source, check=True,
+            stdout=None if isolated else subprocess.DEVNULL,
+            env={**os.environ, "SOURCE_DATE_EPOCH": str(commit_s())},
         )  # fmt: skip
     return next(wheels.glob(f"ncm_edge-{__version__}-*.whl"))
 

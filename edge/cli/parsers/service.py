@@ -37,8 +37,8 @@ RESTORE = """examples:
   sudo systemctl stop ncm-edge && sudo ncm-edge restore /mnt/edge-1.backup --config /etc/ncm-edge
 
 The floor of updates never falls, and what is here is kept beside what is restored.
-Exit codes: 0 done; 1 the disk failed, run it again; 2 a mistake; 3 the file is damaged or no backup;
-4 the daemon runs; 5 it would weaken the trust of this appliance.
+Exit codes: 0 done; 1 the disk failed, run it again; 2 a mistake; 3 the file is damaged or is no
+backup; 4 the daemon runs; 5 it would weaken the trust of this appliance.
 """
 INVENTORY = """examples:
   ncm-edge inventory --config /etc/ncm-edge
