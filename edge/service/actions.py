@@ -118,7 +118,7 @@ def perform(action: Action, root: Path) -> str:
             case Remove(path=place, altered=altered):
                 path = below(root, place)
                 if altered:
-                    path.rename(path.with_name(path.name + ALTERED))
+                    _aside(path)
                 else:
                     path.unlink(missing_ok=True)
             case RemoveFolder(path=place):
@@ -142,8 +142,17 @@ def _write(action: Write, root: Path) -> None:
         return
     _folders(path.parent)
     if action.state == "altered":
-        path.rename(path.with_name(path.name + ALTERED))
+        _aside(path)
     replace(path, action.data, action.mode, gid(action.group, root) if action.group else None)
+
+
+def _aside(path: Path) -> None:
+    """Keep what was altered; one that was kept before stays too."""
+    kept, number = path.with_name(path.name + ALTERED), 1
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{path.name}{ALTERED}-{number}")
+    path.rename(kept)
 
 
 def gid(group: str, root: Path) -> int:

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import sqlite3
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -50,10 +52,11 @@ def backup(
         raise BackupError(f"{target} is a folder; name a file in it, e.g. {target}/ncm-edge.backup")
     if target.exists():
         raise BackupError(f"{target} is there already; choose another name")
-    partial = target.with_name(f".{target.name}.new")
-    snapshot = target.with_name(f".{target.name}.history")
+    folder = None
     try:
-        partial.unlink(missing_ok=True)
+        # Of one's own: nobody else may lay a link or a journal beside it.
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        partial, snapshot = folder / "backup", folder / "history"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(partial, flags, 0o600), "w+b") as stream:
             manifest = _write(appliance, config, stream, snapshot, without, wall_s)
@@ -64,15 +67,14 @@ def backup(
         partial.rename(target)
         flush(target.parent)
     except (OSError, sqlite3.Error, ValueError, archive.ArchiveError) as error:
-        where = getattr(error, "filename", None)
-        if where in (str(partial), partial, str(snapshot), snapshot):
-            where = target
+        where = str(getattr(error, "filename", None) or target)
+        if f".{target.name}." in where:
+            where = str(target)
         text = getattr(error, "strerror", None) or str(error)
-        raise BackupError(f"{where or target}: {text}; no backup was written") from error
+        raise BackupError(f"{where}: {text}; no backup was written") from error
     finally:
-        for path in (partial, snapshot):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
     return manifest
 
 

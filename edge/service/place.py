@@ -56,7 +56,7 @@ def program_faults(program: PurePosixPath, root: Path) -> list[str]:
         return [f"{program} is not there; install the wheel there, or name it with --program"]
     if root != Path("/"):
         return _hidden(program, program)
-    code = Path(edge.__file__).parent
+    code = Path(edge.__file__)
     faults = []
     for need in dict.fromkeys((path, _interpreter(path), code, Path(os.__file__))):
         faults += _hidden(program, need) or _unreadable(need)

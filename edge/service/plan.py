@@ -151,7 +151,7 @@ def _removals(root: Path, places: list[PurePosixPath], known: object) -> list[Ac
 def _configuration(root: Path, source: Path | None) -> Iterator[Action]:
     """Copies of what is not there yet; the file that makes it a configuration comes last."""
     if source is None:
-        yield Note(f"keep     {shipped.CONFIGURATION} (the configuration of this appliance)")
+        yield Note(f"keep     {shipped.CONFIGURATION} (a configuration is there; no other is used)")
         return
     paths = sorted(path for path in source.rglob("*") if path.is_file())
     for path in sorted(paths, key=lambda path: path.name == "appliance.toml"):

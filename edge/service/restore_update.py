@@ -105,6 +105,7 @@ def decide(present: Store, archived: Store, chain: Chain, line: str) -> Decision
         old = archived.record()
     except Refused as refused:
         return Decision(line=line, text=f"line {line}: unchanged; in the backup: {refused.name}")
+    _sane(old, line)
     evidence = present.sound(chain)
     newest = max(evidence, key=lambda manifest: manifest.place, default=None)
     try:
@@ -140,6 +141,17 @@ def decide(present: Store, archived: Store, chain: Chain, line: str) -> Decision
         text += f"; not restored: {', '.join(lost)} (insert its stick again)"
     wanted = tuple(slot for slot in (active, previous) if slot in believed - here and slot)
     return Decision(line=line, text=text, record=record, slots=wanted)
+
+
+def _sane(record: Record, line: str) -> None:
+    """Raise Refusal for a record that no appliance wrote: its check sum is no signature."""
+    numbers = (record.generation, record.epoch, record.seq, record.root_version, record.starts)
+    names = (record.active, record.previous, record.unproven)
+    whole = all(type(n) is int and 0 <= n <= trust.MAX_NUMBER for n in numbers)
+    if not whole or not all(name is None or isinstance(name, str) for name in names):
+        raise Refusal(f"line {line}: the record in the backup is none an appliance writes")
+    if not isinstance(record.sha256, str):
+        raise Refusal(f"line {line}: the record in the backup is none an appliance writes")
 
 
 def _counts(store: Store, found: Manifest, chain: Chain) -> bool:

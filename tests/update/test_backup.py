@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from edge.runtime.store.schema import FILE_NAME, open_for_writing
 from edge.runtime.store.writer import append
 from edge.service import backup as writing
 from edge.service import restore as reading
+from edge.update import trust
 from edge.update.audit import lines, verify
 from edge.update.manifest import Floor
 from edge.update.refusals import Code
@@ -418,3 +420,39 @@ def test_a_file_that_is_not_there_is_named(config: Path, new: Appliance, tmp_pat
             tmp_path / "none.backup", config, state=new.state, without=frozenset(), dry_run=True,
             wall_s=0,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seq", "7"), ("seq", -1), ("epoch", True), ("seq", 2**60), ("generation", 1.5),
+        ("active", ["x"]), ("sha256", None),
+    ],
+)  # fmt: skip
+def test_a_record_that_no_appliance_wrote_is_refused(
+    field: str, value: object, config: Path, old: Appliance, new: Appliance, supplier: Supplier,
+    stick: Put, backup: Callable[..., Path],
+) -> None:  # fmt: skip
+    old.apply(stick(supplier.release(1)))
+    for path in old.store.line.glob("record.*.json"):
+        body = json.loads(path.read_bytes()) | {field: value}
+        del body["check"]
+        data = trust.canonical(body | {"check": trust.digest(trust.canonical(body))})
+        path.write_bytes(data)
+    try:
+        file = backup()
+    except TypeError:
+        pytest.skip("the program itself cannot read such a record")
+    assert restore(file, config, new) == REFUSED
+    assert not new.store.line.exists()
+
+
+def test_a_record_that_names_a_folder_elsewhere_activates_nothing(
+    config: Path, old: Appliance, new: Appliance, supplier: Supplier, stick: Put,
+    backup: Callable[..., Path],
+) -> None:  # fmt: skip
+    old.apply(stick(supplier.release(1)))
+    record = replace(old.store.record(), active="../../../../etc", previous="..")
+    old.store.commit(record)
+    assert restore(backup(), config, new) == DONE
+    assert (new.store.record().active, new.store.record().previous) == (None, None)
