@@ -108,19 +108,19 @@ def own_wheel(wheels: Path, *, isolated: bool = True) -> Path:
 
 def assemble(wheels: Path, out: Path, *, extras: str, wall_s: int) -> Path:
     """The archive from a folder of wheels; returns its path."""
-    files = {f"wheels/{path.name}": path.read_bytes() for path in sorted(wheels.glob("*.whl"))}
     known = {path: _distribution(path) for path in sorted(wheels.glob("*.whl"))}
-    files["requirements.txt"] = requirements(known).encode()
+    files = {"requirements.txt": requirements(known).encode()}
     files["install.sh"] = Path(__file__).with_name("install.sh").read_bytes()
-    # The graph of the interpreter that builds: the manifest says for which it is.
     about = {
         "version": __version__, "extras": extras, "python": platform.python_version(),
         "abi": f"{sys.version_info.major}.{sys.version_info.minor}", "machine": platform.machine(),
     }  # fmt: skip
     files["manifest.json"] = (json.dumps(about, indent=1) + "\n").encode()
     files["sbom.cdx.json"] = _bill(known, wall_s).encode()
-    sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-    files["SHA256SUMS"] = sums.encode()
+    large = {f"wheels/{path.name}": path for path in known}  # gigabytes with CUDA: never in memory
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    sums |= {name: digest(path) for name, path in large.items()}
+    files["SHA256SUMS"] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}-{platform.machine()}"
     folder = f"ncm-edge-{__version__}-{extras.replace(',', '-')}-{tag}"
     out.mkdir(parents=True, exist_ok=True)
@@ -132,11 +132,15 @@ def assemble(wheels: Path, out: Path, *, extras: str, wall_s: int) -> Path:
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=wall_s) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for name in sorted(files):
+        for name in sorted({*files, *large}):
             entry = tarfile.TarInfo(f"{folder}/{name}")
-            entry.size, entry.mtime = len(files[name]), wall_s
             entry.mode = 0o755 if name == "install.sh" else 0o644
-            tar.addfile(entry, io.BytesIO(files[name]))
+            entry.mtime = wall_s
+            source = large[name].open("rb") if name in large else io.BytesIO(files[name])
+            with source:
+                entry.size = source.seek(0, os.SEEK_END)
+                source.seek(0)
+                tar.addfile(entry, source)
     partial.replace(archive)
     return archive
 
