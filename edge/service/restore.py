@@ -31,6 +31,7 @@ from edge.runtime.store.schema import FILE_NAME
 from edge.service import archive
 from edge.service.account import SELF, Owner, owner_of
 from edge.service.archive import CONFIGURATION, Manifest
+from edge.service.restore_config import put_configuration
 from edge.service.restore_history import put_history
 from edge.service.restore_update import Refusal, put_updates
 from edge.service.shipped import STATE
@@ -200,7 +201,7 @@ def _restore(
             else:
                 told += put_history(update, target.history)
     if any(name.startswith(CONFIGURATION) for name in names):
-        told.append(_configuration(config, target.config))
+        told.append(put_configuration(config, target.config))
     return told
 
 
@@ -260,43 +261,3 @@ def _of(stream: BinaryIO) -> str:
     while chunk := stream.read(archive.CHUNK):
         sha256.update(chunk)
     return sha256.hexdigest()
-
-
-def _configuration(staged: Path | None, config: Path) -> str:
-    """Exchange the configuration; returns what was done."""
-    if staged is None:
-        return f"configuration: {config} is replaced, the present one kept beside it"
-    trust = config / "trust" / "root.json"
-    if trust.is_file() and not (staged / "trust" / "root.json").exists():
-        (staged / "trust").mkdir(exist_ok=True)
-        shutil.copyfile(trust, staged / "trust" / "root.json")
-    text = f"configuration: {config}"
-    if _tree(staged) == _tree(config):
-        shutil.rmtree(staged)
-        return f"configuration: unchanged, {config} is as in the backup"
-    if config.exists():
-        kept = free_name(config, "before-restore")
-        config.rename(kept)
-        text += f" (the one before is {kept})"
-    staged.rename(config)
-    fd = os.open(config.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    return text
-
-
-def _tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*") if path.is_file()
-    }  # fmt: skip
-
-
-def free_name(path: Path, word: str) -> Path:
-    """The first name `path.word-N` that is not taken."""
-    number = 1
-    while path.with_name(f"{path.name}.{word}-{number}").exists():
-        number += 1
-    return path.with_name(f"{path.name}.{word}-{number}")

@@ -40,8 +40,9 @@ class Decision:
 
 
 def put_updates(
-    staged: Path, state: Path, pinned: bytes | None, *, sha256: str, dry_run: bool, wall_s: float
-) -> list[str]:
+    staged: Path, state: Path, pinned: bytes | None, *, sha256: str, dry_run: bool, wall_s: float,
+    disk: Disk | None = None,
+) -> list[str]:  # fmt: skip
     """Merge `staged`/update into `state`/update; returns what was done, in words.
 
     `pinned` is the root of trust that counts; `sha256` of the backup, for the audit.
@@ -56,7 +57,7 @@ def put_updates(
             "to verify them with, neither in it nor here"
         )
     root = staged / "pinned.json"
-    disk = Disk()
+    disk = disk or Disk()
     with _locked(state, dry_run=dry_run):
         if pinned is not None:
             root.write_bytes(pinned)
@@ -68,15 +69,15 @@ def put_updates(
             told += [decision.text for decision in decisions]
             if dry_run:
                 return told
-            Store(state, "", root).keep(chain.roots[1:])
+            Store(state, "", root, disk).keep(chain.roots[1:])
             for decision in decisions:
-                _apply(decision, Store(state, decision.line, root),
-                       Store(staged, decision.line, root), chain)  # fmt: skip
+                store = Store(state, decision.line, root, disk)
+                _apply(decision, store, Store(staged, decision.line, root), chain)
         elif dry_run:
             return told
         told += _audit(staged / "update" / "audit", state / "update" / "audit", disk, sha256)
         facts = {d.line: str(d.record.floor) if d.record else "kept" for d in decisions}
-        audit = Audit(state / "update" / "audit", partial(float, wall_s))
+        audit = Audit(state / "update" / "audit", partial(float, wall_s), disk)
         fault = audit.append("restore", "done", backup=sha256, floors=facts)
         if fault:
             told.append(fault)
@@ -113,7 +114,8 @@ def decide(present: Store, archived: Store, chain: Chain, line: str) -> Decision
     except Refused:
         now = None
     least = max([Floor(0, 0), *([now.floor] if now else []), *(m.place for m in evidence)])
-    if now is not None and now.generation and least >= old.floor:
+    # A slot of this very floor without a record of it is what a cut of a restore leaves behind.
+    if now is not None and now.generation and (now.floor >= old.floor or least > old.floor):
         return Decision(
             line=line,
             text=f"line {line}: unchanged; here the floor is {least}, in the backup {old.floor}",
@@ -183,8 +185,7 @@ def _apply(decision: Decision, store: Store, archived: Store, chain: Chain) -> N
         disk.flush(source)
         disk.mkdir(store.slots)
         disk.remove(store.slots / slot)  # a damaged one of this name
-        source.rename(store.slots / slot)
-        disk.flush(store.slots)
+        disk.rename(source, store.slots / slot)
     # What was committed above counts as well: the newer copy of the record is the one that holds.
     with contextlib.suppress(Refused):
         generation = max(decision.record.generation, store.record().generation)
@@ -196,7 +197,8 @@ def _apply(decision: Decision, store: Store, archived: Store, chain: Chain) -> N
 
 def _audit(source: Path, target: Path, disk: Disk, sha256: str) -> list[str]:
     """The backup's audit: as it was where there is none, else beside the present one."""
-    files = {name: (source / name).read_bytes() for name in (OLD, LOG, HEAD)
+    # The log last: with it the rest is there too, and a cut before it begins anew.
+    files = {name: (source / name).read_bytes() for name in (OLD, HEAD, LOG)
              if (source / name).is_file()}  # fmt: skip
     if LOG not in files:
         return []

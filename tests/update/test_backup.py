@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,8 +26,10 @@ from edge.runtime.store.schema import FILE_NAME, open_for_writing
 from edge.runtime.store.writer import append
 from edge.service import backup as writing
 from edge.service import restore as reading
+from edge.service.restore_update import put_updates
 from edge.update import trust
 from edge.update.audit import lines, verify
+from edge.update.disk import Disk
 from edge.update.manifest import Floor
 from edge.update.refusals import Code
 from tests.update.site import Appliance, Supplier
@@ -456,3 +459,67 @@ def test_a_record_that_names_a_folder_elsewhere_activates_nothing(
     old.store.commit(record)
     assert restore(backup(), config, new) == DONE
     assert (new.store.record().active, new.store.record().previous) == (None, None)
+
+
+class CutError(BaseException):
+    """The power goes."""
+
+
+@pytest.mark.parametrize("present", [0, 1])
+def test_a_cut_before_any_write_leaves_old_or_new_and_again_completes(
+    present: int, config: Path, old: Appliance, supplier: Supplier, stick: Put, tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    """`present`: release on the appliance that is restored to; 0 is an empty one."""
+    old.apply(stick(supplier.release(1)))
+    begin = tmp_path / "begin"
+    if present:
+        shutil.copytree(old.state, begin)
+    begin.mkdir(exist_ok=True)
+    supplier.revoke("release-2")
+    for seq in (2, 3):
+        old.apply(stick(supplier.release(seq)))
+    pinned = (config / "trust" / "root.json").read_bytes()
+    # In memory where there is some: thousands of flushes, and no disk is being tested.
+    shared = Path("/dev/shm")
+    made = tempfile.mkdtemp(dir=shared if os.access(shared, os.W_OK) else tmp_path)
+    request.addfinalizer(lambda: shutil.rmtree(made))
+    memory = Path(made)
+
+    def restored(state: Path, disk: Disk) -> None:
+        staged = memory / "staged"
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.copytree(old.state, staged)
+        put_updates(
+            staged, state, pinned, sha256="ab", dry_run=False, wall_s=1.8e9, disk=disk
+        )  # fmt: skip
+
+    cuts, count = 0, 0
+    while True:
+        state = memory / "cut"
+        shutil.rmtree(state, ignore_errors=True)
+        shutil.copytree(begin, state)
+        left = [cuts]
+
+        def watch(*_: object, left: list[int] = left) -> None:
+            if not left[0]:
+                raise CutError
+            left[0] -= 1
+
+        try:
+            restored(state, Disk(watch))
+        except CutError:
+            count += 1
+        else:
+            break
+        box = site(config, state)
+        floor = box.store.record().floor
+        assert floor in (Floor(0, 0), Floor(1, 1), Floor(1, 3)), cuts
+        assert floor >= Floor(min(present, 1), present), cuts
+        assert box.active in (None, 3) if not present else box.active in (1, 3), cuts
+        restored(state, Disk())
+        assert box.active == 3, cuts
+        assert box.store.record().floor == Floor(1, 3)
+        assert verify(state / "update" / "audit")[1] == [], cuts
+        cuts += 1
+    assert count > 15
