@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from edge import __version__
 from edge.cli.parsers import certificate, records, service, updates
@@ -221,7 +221,10 @@ def _reload(options: argparse.Namespace) -> int:
     from edge.cli.reload import run
 
     # Without --runtime the files are read here too: their faults are a refusal, told at once.
-    return run(options.runtime or _load(options).runtime_dir)
+    runtime_dir = options.runtime or _load(options).runtime_dir
+    if options.runtime is None:
+        _warn_of_the_filter(options, sys.stderr)
+    return run(runtime_dir)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -239,12 +242,17 @@ def _check(options: argparse.Namespace) -> int:
     code, text = check(options.config, lines=tuple(options.line) if options.line else None)
     print(text, file=sys.stderr if code else sys.stdout)
     if not code:
-        from edge.cli.install import network_warning
-
-        stale = network_warning(options.config)
-        if stale:
-            print(f"warning: {stale}")
+        _warn_of_the_filter(options, sys.stdout)
     return code
+
+
+def _warn_of_the_filter(options: argparse.Namespace, stream: TextIO) -> None:
+    """Say that the address filter of this machine knows other devices than the configuration."""
+    from edge.cli.install import network_warning
+
+    stale = network_warning(options.config)
+    if stale:
+        print(f"warning: {stale}", file=stream)
 
 
 def _tags(options: argparse.Namespace) -> int:
