@@ -421,3 +421,25 @@ def test_the_places_the_units_name_are_ours() -> None:
     assert (ROOT / "systemd" / shipped.STICK).is_file()
     assert load(ROOT / "firmware_config").state_dir == Path(shipped.STATE)
     assert PurePosixPath("/etc/ncm-edge") == shipped.CONFIGURATION
+
+
+def test_check_and_reload_say_that_the_filter_of_this_machine_is_stale(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ["--config", str(root / "etc/ncm-edge")]
+    assert install(root) == 0
+    # The machine is the image from here on.
+    monkeypatch.setattr(shipped, "CONFIGURATION", PurePosixPath(root / "etc/ncm-edge"))
+    monkeypatch.setattr(record, "PLACE", PurePosixPath(root / record.PLACE.relative_to("/")))
+    monkeypatch.setattr(network, "PLACE", PurePosixPath(root / FILTER))
+    capsys.readouterr()
+    assert main(["check", *config]) == 0
+    assert "10-network.conf" not in capsys.readouterr().out
+    move(root / "etc/ncm-edge/lines/ncm-1/line.toml")
+    assert main(["check", *config]) == 0
+    assert "ncm-edge install --network" in capsys.readouterr().out
+    assert main(["reload", *config]) == 1  # nobody to reload, but it is said
+    assert "ncm-edge install --network" in capsys.readouterr().err
+    # Another configuration is not this machine's.
+    assert main(["check", "--config", str(ROOT / "firmware_config")]) == 0
+    assert "10-network.conf" not in capsys.readouterr().out
