@@ -194,7 +194,8 @@ def _loader(options: argparse.Namespace, **overrides: Path | None) -> Callable[[
     """What reads the configuration these options name, now and at each reload."""
     from edge.config.load import load
 
-    lines = tuple(options.line) if options.line else None
+    line = getattr(options, "line", None)  # not every command asks for one
+    lines = tuple(line) if line else None
     given = {name: path for name, path in overrides.items() if path is not None}
     return lambda: load(options.config, lines=lines, **given)
 

@@ -66,7 +66,7 @@ def _move(source: Path, target: Path) -> None:
 def foreign(path: Path) -> str:
     """Why a file is no sound history of this program; "" if it is one."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
                                 ) as found:  # fmt: skip
             found.execute("PRAGMA trusted_schema=OFF")
             version = int(found.execute("PRAGMA user_version").fetchone()[0])
@@ -106,11 +106,11 @@ def _goes_on(present: Path, new: Path) -> bool:
     """Whether the present log runs through the newest event of the other one."""
     query = "SELECT id, link FROM events ORDER BY id DESC LIMIT 1"
     try:
-        with contextlib.closing(sqlite3.connect(f"{new.as_uri()}?mode=ro", uri=True)) as one:
+        with contextlib.closing(sqlite3.connect(f"{new.absolute().as_uri()}?mode=ro", uri=True)) as one:
             newest = one.execute(query).fetchone()
         if newest is None:
             return False
-        with contextlib.closing(sqlite3.connect(f"{present.as_uri()}?mode=ro", uri=True)) as one:
+        with contextlib.closing(sqlite3.connect(f"{present.absolute().as_uri()}?mode=ro", uri=True)) as one:
             found = one.execute("SELECT link FROM events WHERE id = ?", (newest[0],)).fetchone()
     except sqlite3.Error:
         return False
