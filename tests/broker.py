@@ -62,14 +62,16 @@ class Broker:
         assert BINARY is not None
         self.log.touch()
         before = self.said().count(" running")
-        with subprocess.Popen(
-            ["tail", "-n", "+1", "-f", str(self.log)], stdout=subprocess.PIPE, text=True
-        ) as tail:
-            self._process = subprocess.Popen([BINARY, "-c", str(self._file)])
+        self._process = subprocess.Popen([BINARY, "-c", str(self._file)])
+        # With --pid the reading ends with the broker: one that cannot start is no endless wait.
+        follow = ["tail", "-n", "+1", f"--pid={self._process.pid}", "-f", str(self.log)]
+        with subprocess.Popen(follow, stdout=subprocess.PIPE, text=True) as tail:
             assert tail.stdout is not None
             runs = 0
             while runs <= before:
-                runs += " running" in tail.stdout.readline()
+                line = tail.stdout.readline()
+                assert line, f"the broker does not start: {self.said()[-1000:]}"
+                runs += " running" in line
             tail.kill()
         return self
 
@@ -129,6 +131,7 @@ class Consumer:
         """The historian follows the stream; anybody else gets what is retained first."""
         retain = SubscribeOptions.RETAIN_DO_NOT_SEND if name == "historian" else 0
         self.heard: list[Heard] = []
+        self._had = set[tuple[str, bytes]]()
         self._fresh = threading.Condition()
         self._subscribed = threading.Event()
         self.client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
@@ -144,8 +147,10 @@ class Consumer:
         self.client.connect("127.0.0.1", port, clean_start=False, properties=lasting)
 
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        if message.dup:
-            return  # the broker's own repetition, which every consumer knows how to drop
+        sent = (message.topic, bytes(message.payload))
+        if message.dup and sent in self._had:
+            return  # the broker's own repetition; marked so also where the first never came
+        self._had.add(sent)
         body = json.loads(message.payload)
         with self._fresh:
             self.heard.append(Heard(message.topic, body, message.retain))
@@ -163,8 +168,15 @@ class Consumer:
 
     def __enter__(self) -> Consumer:
         self.client.loop_start()
-        assert self._subscribed.wait(PATIENCE_S)
+        if not self._subscribed.wait(PATIENCE_S):
+            self.close()
+            pytest.fail("the consumer cannot subscribe")
         return self
+
+    def close(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+        self.client._reset_sockets()  # else left to the garbage collector, which warns
 
     def __exit__(
         self,
@@ -172,6 +184,4 @@ class Consumer:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-        self.client._reset_sockets()  # else left to the garbage collector, which warns
+        self.close()

@@ -22,7 +22,7 @@ from edge.config.types import (
 )
 from edge.core.registers import TAGS_BAD_BITS
 
-NO_LIBRARY = "aiomqtt is not installed; pip install 'ncm-edge[mqtt]'"
+NO_LIBRARY = "paho-mqtt is not installed; pip install 'ncm-edge[mqtt]'"
 FINE = 0
 FAULTY = 2
 """Exit code for a user's mistake."""
@@ -158,7 +158,7 @@ def warnings(appliance: Appliance) -> tuple[str, ...]:
             "mqtt: without TLS; whoever is on its network reads every value and can pass for the "
             "broker"
         )
-    if appliance.mqtt is not None and importlib.util.find_spec("aiomqtt") is None:
+    if appliance.mqtt is not None and importlib.util.find_spec("paho") is None:
         found.append(f"mqtt: {NO_LIBRARY}; nothing is published until then")
     return tuple(found)
 

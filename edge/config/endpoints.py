@@ -1,4 +1,4 @@
-"""Every address the appliance dials: for `ncm-edge check`, firewalls and IPAddressAllow."""
+"""Every address the appliance dials: what the address filter of the service lets through."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Endpoint:
     """IP address or name, as configured, without brackets."""
     port: int
     use: str
-    """Who asks there: ``line ncm-1 link plc``, or ``mqtt``."""
+    """Who asks there: ``line ncm-1, link plc``, or ``mqtt``."""
 
 
 def endpoints(appliance: Appliance) -> tuple[Endpoint, ...]:
     """All of them, lines first, in the order of the configuration. Serial links have none."""
     found = [
-        Endpoint(*address, f"line {line.name} link {link.name}")
+        Endpoint(*address, f"line {line.name}, link {link.name}")
         for line in appliance.lines
         for link in line.links
         if (address := _address(link)) is not None
@@ -36,6 +36,6 @@ def endpoints(appliance: Appliance) -> tuple[Endpoint, ...]:
 
 def _address(link: Link) -> tuple[str, int] | None:
     if isinstance(link, ModbusLink):
-        return None if link.protocol == "modbus-rtu" else (link.host, link.port)
+        return None if link.protocol == "modbus-rtu" else (link.host.strip("[]"), link.port)
     parts = urlsplit(link.url)
     return parts.hostname or "", parts.port or OPC_UA_PORT  # 4840 is the registered default

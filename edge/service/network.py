@@ -1,6 +1,6 @@
-"""The drop-in that lets the daemon talk to the configured devices and to nobody else.
+"""The drop-in that lets the daemon talk to the configured devices and broker, and to nobody else.
 
-Generated from the links of the configuration: addresses into text. The kernel enforces it
+Generated from the endpoints of the configuration: addresses into text. The kernel enforces it
 (IPAddressAllow), so a name cannot be allowed: its address would be looked up once, and be wrong one
 day. With a name among the hosts there is no filter, and the file says so.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
-from edge.config.types import Appliance, Link, OpcUaLink
+from edge.config.endpoints import endpoints
+from edge.config.types import Appliance
 from edge.service.shipped import SERVICE, UNITS
 
 PLACE = UNITS / f"{SERVICE}.d" / "10-network.conf"
 _HEAD = """\
-# Written by `ncm-edge install` from the links of the configuration; a change here is lost with the
+# Written by `ncm-edge install` from the configuration; a change here is lost with the
 # next run. After a change of the configuration: ncm-edge install --network
 """
 
@@ -29,31 +29,21 @@ class Peers:
     addresses: tuple[str, ...]
     """IP addresses, sorted; ``localhost`` stands for both loopback addresses."""
     names: tuple[str, ...]
-    """``link NAME: host`` where a name stands instead of an address."""
+    """``line NAME, link NAME: host``, ``mqtt: host``: where a name stands instead of an address."""
 
 
 def peers(appliance: Appliance) -> Peers:
-    """The devices of all lines."""
+    """The devices of all lines and the broker, if there is one."""
     found, names = set(), []
-    for line in appliance.lines:
-        for link in line.links:
-            host = _host(link)
-            if not host:
-                continue  # a serial port
-            if host.lower() == "localhost":
-                found.add("localhost")
-                continue
-            try:
-                found.add(str(ipaddress.ip_address(host.partition("%")[0])))
-            except ValueError:
-                names.append(f"line {line.name}, link {link.name}: {host}")
+    for peer in endpoints(appliance):
+        if peer.host.lower() == "localhost":
+            found.add("localhost")
+            continue
+        try:
+            found.add(str(ipaddress.ip_address(peer.host.partition("%")[0])))
+        except ValueError:
+            names.append(f"{peer.use}: {peer.host}")
     return Peers(tuple(sorted(found)), tuple(dict.fromkeys(names)))
-
-
-def _host(link: Link) -> str:
-    if isinstance(link, OpcUaLink):
-        return urlsplit(link.url).hostname or ""
-    return "" if link.protocol == "modbus-rtu" else link.host.strip("[]")
 
 
 def drop_in(known: Peers) -> str:
@@ -83,6 +73,6 @@ def fault(appliance: Appliance, text: str | None) -> str:
     if text is None:
         return f"{where} is missing: nothing but the daemon's own rules keeps it to its devices"
     return (
-        f"{where} does not match the links of the configuration: sudo ncm-edge install --network, "
+        f"{where} does not match the configuration: sudo ncm-edge install --network, "
         "then restart ncm-edge"
     )

@@ -179,8 +179,8 @@ def _names(appliance: Appliance) -> list[str]:
     if not names:
         return []
     return [
-        f"no address filter: {'; '.join(names)} is a name; write its address into line.toml and "
-        "run ncm-edge install --network"
+        f"no address filter: {'; '.join(names)} is a name; write its address into the "
+        "configuration and run ncm-edge install --network"
     ]
 
 

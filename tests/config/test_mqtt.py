@@ -53,8 +53,8 @@ def test_what_it_becomes(broken: Callable[..., Path]) -> None:
 
 def test_every_address_that_is_dialled(broken: Callable[..., Path]) -> None:
     assert endpoints(load(site_with(broken, BASIC))) == (
-        Endpoint("10.0.0.5", 502, "line a link plc"),
-        Endpoint("10.0.0.6", 4840, "line a link dcs"),
+        Endpoint("10.0.0.5", 502, "line a, link plc"),
+        Endpoint("10.0.0.6", 4840, "line a, link dcs"),
         Endpoint("10.0.0.9", 8883, "mqtt"),
     )
 

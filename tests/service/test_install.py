@@ -15,7 +15,7 @@ import pytest
 from edge import __version__
 from edge.__main__ import main
 from edge.config.load import load
-from edge.config.types import Appliance, ModbusLink, OpcUaLink
+from edge.config.types import Appliance, ModbusLink, MqttSettings, OpcUaLink
 from edge.service import network, place, record, shipped
 from edge.service.account import SELF, Owner
 
@@ -370,6 +370,21 @@ def test_the_peers_of_a_configuration(
     text = network.drop_in(found)
     assert ("IPAddressDeny=any" in text) is not named
     assert ("AF_INET6" in text) is any(":" in address for address in addresses)
+
+
+@pytest.mark.parametrize("host", ["192.168.10.40", "broker.plant"])
+def test_the_broker_is_a_peer(host: str) -> None:
+    appliance = with_hosts("10.0.0.5")
+    told = replace(appliance, mqtt=MqttSettings(host=host, topic="plant/{line}"))
+    before, found = network.peers(appliance), network.peers(told)
+    if host[0].isdigit():
+        assert set(found.addresses) - set(before.addresses) == {host}
+        assert f"IPAddressAllow={host}\n" in network.drop_in(found)
+    else:
+        assert found.addresses == before.addresses
+        assert found.names == ("mqtt: broker.plant",)
+    assert "install --network" in network.fault(told, network.drop_in(before))
+    assert network.fault(told, network.drop_in(found)) == ""
 
 
 def test_a_serial_line_needs_no_address() -> None:

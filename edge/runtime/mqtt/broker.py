@@ -2,20 +2,21 @@
 
 A new client for every connection: what a client did not get acknowledged must not be sent again by
 the library, unmarked; the cursors decide. The library connects in a thread, which cannot be called
-back, for at most `CONNECT_S` a step.
+back, for at most `CONNECT_S` a step; everything after that happens on the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-import aiomqtt
+from paho.mqtt import client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config.cross_mqtt import password
 from edge.config.types import MqttSettings
@@ -25,21 +26,18 @@ CONNECT_S = 5.0
 """Longest wait for a TCP connection, and for each answer of a TLS handshake."""
 ANSWER_S = 10.0
 """Longest wait for the broker's acknowledgement."""
-KEEPALIVE_S = 20
-QOS = 1
-WINDOW = 10
-"""Messages sent before an acknowledgement is waited for."""
-DIAL_S = 0.02
-"""How often a stop looks whether the dialling has ended."""
 CLOSE_S = 2.0
 """Longest wait for a connection to end well."""
-_VERSIONS = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
-_LOGIN = (4, 5, 134, 135)
-"""Answers to a connect that say: not with this user and password (3.1.1 and 5)."""
-
-
-_quiet = logging.getLogger("ncm-edge.mqtt")
-_quiet.setLevel(logging.CRITICAL)  # what the library would say is said by BrokerError
+KEEPALIVE_S = 20
+HOUSEKEEPING_S = 1.0
+"""How often the library looks whether it is time for a ping."""
+QOS = 1
+WINDOW = 10
+"""Most messages on their way; a broker may ask for fewer."""
+_VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+_LOGIN = (134, 135, 138)
+"""Answers to a connect that say: not with this user and password, or no longer."""
+_LOST = "the connection was lost"
 
 
 class BrokerError(Exception):
@@ -52,83 +50,157 @@ class BrokerError(Exception):
 
 
 class Broker:
-    """A connection that stands."""
+    """A connection, from `connected`. All of it happens on the event loop."""
 
-    def __init__(self, client: _Client) -> None:
-        self._client = client
+    def __init__(self, client: paho.Client) -> None:
+        self._client, self._loop = client, asyncio.get_running_loop()
+        self._window = WINDOW
+        self._on_way = dict[int, asyncio.Future[str]]()
+        """Message identifier -> why the broker refused it, "" if it has taken it."""
+        self._welcome = self._loop.create_future()
+        self._over = asyncio.Event()
+        self._fault: BrokerError | None = None
+        self._housekeeping: asyncio.TimerHandle | None = None
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """Returns when the broker has acknowledged all of them; at most `WINDOW`.
+        """Returns when the broker has acknowledged all of them.
 
         Raises BrokerError if it has not, or refuses a topic.
         """
-        client = self._client
-        sending = asyncio.gather(
-            *(client.publish(m.topic, m.payload, qos=QOS, retain=m.retain) for m in messages),
-            return_exceptions=True,
-        )
+        for at in range(0, len(messages), self._window):
+            if self._on_way:  # of a call that was cancelled
+                await asyncio.wait(self._on_way.values(), timeout=ANSWER_S)
+            await self._hand_over(messages[at : at + self._window])
+
+    async def _hand_over(self, messages: Sequence[Message]) -> None:
+        answers = [self._send(message) for message in messages]
+        _, late = await asyncio.wait(answers, timeout=ANSWER_S)
+        refused = {
+            message.topic: answer.result()
+            for message, answer in zip(messages, answers, strict=True)
+            if answer.done() and answer.result()
+        }
+        if refused:  # said first: some brokers end the connection then
+            why = "; ".join(f"{topic}: {text}" for topic, text in refused.items())
+            raise BrokerError(f"the broker refuses {why}")
+        if self._fault is not None:
+            raise self._fault
+        if late:
+            raise BrokerError(f"no acknowledgement within {ANSWER_S:g} s")
+
+    def _send(self, message: Message) -> asyncio.Future[str]:
+        if self._fault is not None:
+            raise self._fault
+        info = self._client.publish(message.topic, message.payload, QOS, message.retain)
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            raise BrokerError(paho.error_string(info.rc))
+        answer = self._on_way[info.mid] = self._loop.create_future()
+        return answer
+
+    # Between the library and the event loop.
+
+    async def greet(self) -> None:
+        """Attend to a socket that has just been connected. Raises BrokerError if refused."""
+        client, sock = self._client, self._client.socket()
+        if sock is None:
+            raise BrokerError(_LOST)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_socket_register_write = self._on_full
+        client.on_socket_unregister_write = self._on_written
+        client.on_socket_close = self._on_close
+        self._loop.add_reader(sock, self._guard, self._read)
+        if client.want_write():
+            self._on_full(client, None, sock)
+        self._keep_house()
+        self._guard(self._read)  # TLS may hold the answer already
+        await asyncio.wait((self._welcome,), timeout=ANSWER_S)
+        if self._fault is not None:
+            raise self._fault
+        if not self._welcome.done():
+            raise BrokerError(f"no answer to the connect within {ANSWER_S:g} s")
+
+    async def close(self) -> None:
+        """End the connection, whatever state it is in; leaves no timer and no socket."""
+        if self._fault is None and self._client.socket() is not None:
+            self._guard(self._client.disconnect)
+        if self._client.socket() is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), CLOSE_S)
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
+        sock = self._client.socket()
+        if sock is not None:
+            self._on_close(self._client, None, sock)
+            self._client.on_socket_close = self._client.on_socket_unregister_write = None
+            sock.close()
+        self._end(BrokerError(_LOST))
+
+    def _read(self) -> None:
+        # What TLS has decrypted already makes no socket readable.
+        while (sock := self._client.socket()) is not None:
+            self._client.loop_read()
+            if not (isinstance(sock, ssl.SSLSocket) and self._client.socket() and sock.pending()):
+                break
+
+    def _keep_house(self) -> None:
+        self._guard(self._client.loop_misc)
+        if not self._over.is_set():
+            self._housekeeping = self._loop.call_later(HOUSEKEEPING_S, self._keep_house)
+
+    def _guard(self, step: Callable[[], object]) -> None:
         try:
-            # A connection that ends would otherwise be noticed by the missing answer only.
-            await asyncio.wait((sending, client.ended), return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done():
-                raise BrokerError("the connection was lost")
-            failed = [x for x in sending.result() if isinstance(x, Exception)]
-        finally:
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sending
-        if failed:
-            raise BrokerError(_text(failed[0])) from failed[0]
-        if client.refused:
-            topics = ", ".join(dict.fromkeys(m.topic for m in messages))
-            raise BrokerError(f"the broker refuses {topics}: {client.refused}")
+            step()
+        except Exception as error:
+            # A broker may send anything, and the library stumbles in as many ways.
+            self._end(BrokerError(f"the broker sent what is not MQTT: {_text(error)}"))
+            self._drop()
 
+    def _end(self, fault: BrokerError) -> None:
+        """Nothing more will come; the first reason counts."""
+        if self._fault is None:
+            self._fault = fault
+        self._over.set()
+        for answer in (self._welcome, *self._on_way.values()):
+            if not answer.done():
+                answer.set_result("")
+        self._on_way.clear()
 
-class _Client(aiomqtt.Client):
-    refused = ""
-    """Why the broker has not taken a message it acknowledged (MQTT 5)."""
+    def _on_full(self, client: paho.Client, _data: Any, sock: Any) -> None:
+        self._loop.add_writer(sock, self._guard, client.loop_write)
 
-    @property
-    def ended(self) -> asyncio.Future[None]:
-        """Done when the connection is."""
-        return self._disconnected
+    def _on_written(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        self._loop.remove_writer(sock)
 
-    @property
-    def dialled(self) -> bool:
-        """Whether there is, or was, a connection to ask on."""
-        return self._misc_task is not None
+    def _on_close(self, _client: paho.Client, _data: Any, sock: Any) -> None:
+        self._loop.remove_reader(sock)
+        self._loop.remove_writer(sock)
 
-    def connects_within(self, seconds: float) -> None:
-        self._client.connect_timeout = seconds
+    def _on_connect(
+        self, _client: paho.Client, _data: Any, _flags: Any, code: ReasonCode,
+        properties: Properties | None,
+    ) -> None:  # fmt: skip
+        if code.is_failure:
+            self._end(BrokerError(f"refused: {code}", login=code.value in _LOGIN))
+        elif not self._welcome.done():
+            self._window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+            self._welcome.set_result("")
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, flags: Any, code: ReasonCode, _properties: Any
+    ) -> None:
+        said = flags.is_disconnect_packet_from_server
+        self._end(BrokerError(f"the broker ended the connection: {code}" if said else _LOST))
 
     def _on_publish(
-        self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any
+        self, _client: paho.Client, _data: Any, mid: int, code: ReasonCode, _properties: Any
     ) -> None:
-        if reason_code.is_failure:
-            self.refused = str(reason_code)
-        super()._on_publish(client, userdata, mid, reason_code, properties)
-
-    def _on_message(self, client: Any, userdata: Any, message: Any) -> None:
-        """Whatever a broker sends unasked is not even kept."""
-
-    async def close(self, *, politely: bool) -> None:
-        """End the connection, whatever state it is in; leaves no task and no socket."""
-        if politely and not self.ended.done():
-            self.timeout = CLOSE_S
-            with contextlib.suppress(aiomqtt.MqttError):
-                await self.__aexit__(None, None, None)
-        left = self._client.socket()
-        if isinstance(left, socket.socket):
-            # The library closes a socket when it reads the end of it.
-            with contextlib.suppress(OSError):
-                left.shutdown(socket.SHUT_RDWR)
-            self._client.loop_read()
-        await asyncio.sleep(0)  # what the connecting thread left to the loop
-        if self._misc_task is not None:
-            self._misc_task.cancel()
-            await asyncio.wait((self._misc_task,))
-        if self.ended.done() and not self.ended.cancelled():
-            self.ended.exception()
+        answer = self._on_way.pop(mid, None)
+        if answer is not None and not answer.done():
+            answer.set_result(str(code) if code.is_failure else "")
 
 
 @contextlib.asynccontextmanager
@@ -138,37 +210,51 @@ async def connected(settings: MqttSettings, will: Message) -> AsyncIterator[Brok
         tls, secret = await asyncio.to_thread(_files, settings)
     except (OSError, ValueError) as error:  # they were there when the configuration was read
         raise BrokerError(_text(error)) from error
-    client = _Client(
-        settings.host, settings.port, username=settings.user or None, password=secret,
-        identifier=settings.client_id, protocol=_VERSIONS[settings.version],
-        will=aiomqtt.Will(will.topic, will.payload, QOS, will.retain),
-        clean_session=None if settings.version == "5" else True,
-        timeout=ANSWER_S, keepalive=KEEPALIVE_S, tls_context=tls, logger=_quiet,
-    )  # fmt: skip
-    client.connects_within(CONNECT_S)
-    entering = asyncio.ensure_future(client.__aenter__())
+    client = _client(settings, will, tls, secret)
+    broker = Broker(client)
+    dialling = asyncio.ensure_future(
+        asyncio.to_thread(client.connect, settings.host, settings.port, KEEPALIVE_S)
+    )
     try:
-        await asyncio.shield(entering)
-    except asyncio.CancelledError:
-        # The thread that dials cannot be called back; once it is through, nobody waits.
-        while not entering.done() and not client.dialled:  # noqa: ASYNC110 - a thread, no event
-            await asyncio.sleep(DIAL_S)
-        entering.cancel()
-        await asyncio.wait((entering,))
-        stands = not entering.cancelled() and entering.exception() is None
-        await client.close(politely=stands)
-        raise
-    except aiomqtt.MqttCodeError as error:
-        await client.close(politely=False)
-        code = getattr(error.rc, "value", error.rc)
-        raise BrokerError(f"refused: {_text(error)}", login=code in _LOGIN) from error
-    except Exception as error:
-        await client.close(politely=False)
-        raise BrokerError(_text(error)) from error
-    try:
-        yield Broker(client)
+        try:
+            await asyncio.shield(dialling)
+        except (OSError, ValueError) as error:
+            raise BrokerError(_text(error)) from error
+        await broker.greet()
+        yield broker
     finally:
-        await client.close(politely=True)
+        # The thread that dials cannot be called back: until it is through, its socket is its own.
+        await asyncio.wait((dialling,))
+        if not dialling.cancelled():
+            dialling.exception()  # known, or of interest to nobody any more
+        await broker.close()
+
+
+def _client(
+    settings: MqttSettings, will: Message, tls: ssl.SSLContext | None, secret: str | None
+) -> paho.Client:
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, settings.client_id, protocol=_VERSIONS[settings.version],
+        reconnect_on_failure=False,
+    )  # fmt: skip
+    client.connect_timeout = CONNECT_S
+    client.will_set(will.topic, will.payload, QOS, will.retain)
+    if tls is not None:
+        client.tls_set_context(tls)
+    if settings.user:
+        client.username_pw_set(settings.user, secret)
+    return client
+
+
+class _Socket(ssl.SSLSocket):
+    """Closed at once after a failed handshake, not when somebody collects it."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _files(settings: MqttSettings) -> tuple[ssl.SSLContext | None, str | None]:
@@ -177,6 +263,7 @@ def _files(settings: MqttSettings) -> tuple[ssl.SSLContext | None, str | None]:
     if not settings.tls:
         return None, secret
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _Socket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cafile=settings.ca_file)
     if settings.certificate_file is not None:

@@ -131,7 +131,7 @@ class Outlet:
         settings = self._appliance.mqtt
         if settings is None:
             return
-        if importlib.util.find_spec("aiomqtt") is None:
+        if importlib.util.find_spec("paho") is None:
             self._fault(f"{NO_LIBRARY}, then systemctl restart ncm-edge")
             return
         if not self._loaded:
