@@ -6,7 +6,7 @@
     .../LINE/log, .../APPLIANCE/log                      every event of the history, in order
 
 It reads rings and the status document and is waited for by nobody: a broker that is dead, slow or
-hostile costs the lines nothing. It takes nothing from the broker.
+talks nonsense costs the lines nothing. It takes nothing from the broker.
 """
 
 from __future__ import annotations

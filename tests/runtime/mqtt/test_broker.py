@@ -18,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from edge.config.types import MqttSettings
 from edge.runtime.mqtt import broker as outlet
 from edge.runtime.mqtt.messages import Message
-from tests.broker import Broker, Consumer, needs_broker
+from tests.broker import OPEN, Broker, Consumer, needs_broker
 from tests.drivers.pki import Pair, pair
 
 pytestmark = needs_broker
@@ -171,6 +171,53 @@ async def test_a_connection_that_ends_is_noticed_at_once(
                 await replaced()
             assert time.monotonic() - began_s < outlet.ANSWER_S
             assert consumer.on("plant/connection")[0] == {"online": False}
+
+
+async def test_a_broker_that_takes_few_at_once_gets_few(
+    free_port: Callable[[], int], tmp_path: Path
+) -> None:
+    few = f"{OPEN}max_inflight_messages 2\n"
+    with Broker(tmp_path / "few", free_port(), few) as broker, Consumer(broker.port) as consumer:
+        settings = MqttSettings(host="127.0.0.1", port=broker.port, topic="x", client_id="edge",
+                                tls=False)  # fmt: skip
+        said = [Message("plant/row", b'{"seq":%d}' % n, False, False) for n in range(25)]
+        async with outlet.connected(settings, WILL) as open_:
+            # What was cancelled is still on its way.
+            first = asyncio.ensure_future(open_.publish(said[:3]))
+            await asyncio.sleep(0)
+            first.cancel()
+            await open_.publish(said[3:])
+        await asyncio.to_thread(consumer.wait, lambda heard: len(heard) >= 24)
+        assert consumer.on("row") == [{"seq": n} for n in range(25) if n != 2]
+
+
+WELCOME = b"\x20\x03\x00\x00\x00"
+NONSENSE = [
+    b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x00", b"\x20\x02\x00", b"\xff" * 40,
+    b"\x20\x7f" + b"\xff" * 127, WELCOME + b"\x40\x01\x00", WELCOME + b"\x40\x02\x00\x09\x00",
+    WELCOME + b"\xe0\x02\xff\xff", WELCOME + b"\x32\x05\x00\xffabc", WELCOME + WELCOME,
+    WELCOME + b"\x90\x01\x01",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", NONSENSE, ids=lambda answer: answer.hex()[:20] or "nothing")
+async def test_a_broker_that_talks_nonsense_is_left(
+    free_port: Callable[[], int], answer: bytes
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    port = free_port()
+    async with await asyncio.start_server(talk, "127.0.0.1", port):
+        settings = MqttSettings(host="127.0.0.1", port=port, topic="x", client_id="edge",
+                                tls=False)  # fmt: skip
+        with pytest.raises(outlet.BrokerError) as error:
+            async with asyncio.timeout(outlet.ANSWER_S / 2):
+                await say(settings, HELLO)
+        assert not error.value.login
 
 
 async def test_nothing_is_left_of_a_broker_that_is_mute(free_port: Callable[[], int]) -> None:
