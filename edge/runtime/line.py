@@ -15,12 +15,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edge.config.types import Line
 from edge.core import outputs
 from edge.core.batch import BatchState
-from edge.core.conditions import Condition
+from edge.core.conditions import TABLE, Condition
 from edge.core.features import step_features
 from edge.core.line import LineCore, StepResult, Surroundings
 from edge.core.outputs import BlockError, PlcState
@@ -104,6 +105,9 @@ class LineRunner:
         self._clock_stepped_s: float | None = None
         self._started_s = 0.0
         self._shown: frozenset[Condition] = frozenset()
+        self._kept: Checkpoint | None = None
+        """The checkpoint as it was read or written last."""
+        self._keeping, self._latches = asyncio.Lock(), asyncio.Event()
 
     async def run(self) -> None:
         """Run the line until cancelled."""
@@ -117,6 +121,7 @@ class LineRunner:
                     driver.run(), name=f"{self.line.name} link {driver.name}"
                 )
             tasks.create_task(self._infer(), name=f"{self.line.name} infer")
+            tasks.create_task(self._keep_latched(), name=f"{self.line.name} latches")
             tasks.create_task(self._exchange(), name=f"{self.line.name} exchange")
             tasks.create_task(self._acquire(), name=f"{self.line.name} acquire")
 
@@ -209,7 +214,7 @@ class LineRunner:
     # Start.
 
     def _resume(self) -> None:
-        """Mark the time the daemon was away, and take the model state up where it was left."""
+        """Mark the time the daemon was away, and go on from what was kept."""
         ring, newest_s = self.ring.ring, self.ring.ring.newest_t_s
         now_s = self._clock.wall_s()
         if newest_s is not None:
@@ -221,19 +226,33 @@ class LineRunner:
                     "line %s: the wall clock is %.0f s behind the newest row; rows go on without "
                     "a gap", self.line.name, newest_s - now_s,
                 )  # fmt: skip
-        if self.track is None:
-            return
-        found = load_checkpoint(self._checkpoint_path, self.track.engine.bundle)
+        self._take_up(now_s)
+
+    def _take_up(self, now_s: float) -> None:
+        """What an earlier run remembered; the model state only if it is of this model."""
+        bundle = None if self.track is None else self.track.engine.bundle
+        found = load_checkpoint(self._checkpoint_path, bundle)
         if isinstance(found, ColdStart):
-            log.info("line %s: model starts cold: %s", self.line.name, found.reason)
+            log.info("line %s: starts cold: %s", self.line.name, found.reason)
             return
-        age_s = now_s - found.t_s
+        self._kept, age_s = found, now_s - found.t_s
+        # Waits for a person, however long that takes and whatever the clock says meanwhile.
+        away_s = max(age_s, 0.0)
+        self.core.latch(found.extra.get("latched", ()), asyncio.get_running_loop().time() - away_s)
         horizon_s = self.line.ring_rows * self.line.row_s
         if not 0 <= age_s < horizon_s:
-            log.info("line %s: model starts cold: checkpoint is %.0f s old", self.line.name, age_s)
+            log.info("line %s: starts cold: checkpoint is %.0f s old", self.line.name, age_s)
             return
-        self.core.resume(found.extra, ring.seq - self.track.resume(found))
-        log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
+        seq = self.ring.ring.seq
+        same_model = found.model_sha256 == self._model_sha256
+        self.core.resume(
+            found.extra, seq - int(found.extra.get("seq", seq)), same_model=same_model
+        )
+        if self.track is not None and found.state is not None:
+            self.track.resume(found)
+            log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
+        elif self.track is not None:
+            log.info("line %s: model starts cold: %s", self.line.name, found.cold)
 
     # Acquisition: one row, one decision.
 
@@ -297,6 +316,8 @@ class LineRunner:
                 log.warning("line %s: %s: %s", self.line.name, text.condition, text.cause)
         for condition in self._shown - raised:
             log.info("line %s: %s: over", self.line.name, condition)
+        if any(TABLE[condition].latch for condition in self._shown ^ raised):
+            self._latches.set()
         self._shown = raised
 
     def _seen(self, now_s: float) -> dict[Condition, str]:
@@ -348,10 +369,9 @@ class LineRunner:
             before = self.core.finding.verdict
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
             self.recorder.concluded(step.t_s, step.batch, result, self.core)
-            if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
-                await self._checkpoint(step.t_s)
             if self._trial is not None:
                 await self._compare(self._trial, step, result, before)
+            await self._checkpoint(step)
             if self.ring.opened == "memory":
                 await self._leave_memory()
 
@@ -388,22 +408,46 @@ class LineRunner:
         )  # fmt: skip
         self._on_report(Report(trial.release, outcome, trial.text))
 
-    async def _checkpoint(self, t_s: float) -> None:
-        """Keep the model state and what was concluded from it, for a restart; `t_s` is its end."""
-        track = self.track
-        if track is None or track.state is None or track.at is None:
-            return
-        at = track.at
-        checkpoint = Checkpoint(
-            state=track.state,
-            batch_step=at.next_step,
-            t_s=t_s,
-            extra={"batch_id": at.batch_id, "seq": at.seq, **self.core.memory()},
+    async def _checkpoint(self, step: Step) -> None:
+        """Keep what was concluded so far, and the model state, for a restart."""
+        track, at = self.track, None if self.track is None else self.track.at
+        memory = self.core.memory(step.batch) | {"seq": step.last_seq}
+        if at is not None:
+            memory |= {"batch_id": at.batch_id, "state_seq": at.seq}
+        await self._keep(
+            Checkpoint(
+                state=None if track is None or at is None else track.state,
+                batch_step=0 if at is None else at.next_step,
+                t_s=step.t_s,
+                model_sha256=self._model_sha256,
+                extra=memory,
+            )
         )
-        fault = await asyncio.to_thread(
-            save_checkpoint, self._checkpoint_path, track.engine.bundle, checkpoint
-        )
+
+    async def _keep_latched(self) -> None:
+        """What waits for an acknowledgement is kept at once, not with the next model step.
+
+        All else stays as it was at the last step: a step that is under way has half happened.
+        """
+        while True:
+            await self._latches.wait()
+            self._latches.clear()
+            await self._keep(None)
+
+    async def _keep(self, checkpoint: Checkpoint | None) -> None:
+        """Write `checkpoint`, or the last one anew, with what is latched now."""
+        async with self._keeping:
+            kept = checkpoint or self._kept or Checkpoint(
+                state=None, batch_step=0, t_s=self._clock.wall_s(), model_sha256=self._model_sha256
+            )  # fmt: skip
+            latched = self.core.latched(asyncio.get_running_loop().time())
+            self._kept = replace(kept, extra=kept.extra | {"latched": latched})
+            fault = await asyncio.to_thread(save_checkpoint, self._checkpoint_path, self._kept)
         self.note_storage(fault)
+
+    @property
+    def _model_sha256(self) -> str:
+        return "" if self.track is None else self.track.engine.bundle.model_sha256
 
     def note_storage(self, fault: str) -> None:
         """A write to disk failed ("" if it did not): acquisition and write-back go on."""
