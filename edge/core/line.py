@@ -106,7 +106,7 @@ class Surroundings:
     buffer_fill: float
     model_loaded: bool
     update_staged: bool = False
-    """A new model runs in shadow."""
+    """A new model runs in shadow, or on probation."""
     context: Context = field(default_factory=dict)
     """Set-points as read with the newest row."""
 

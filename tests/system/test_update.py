@@ -43,7 +43,7 @@ class Plant:
         self.row_s = line.row_s
         self.supplier = Supplier(folder / "keys")
         configured = tiny_bundle(folder / "configured", self.tags, serial=1)
-        model = replace(line.model, bundle=configured)
+        model = replace(line.model, bundle=configured, shadow_steps=3, probation_steps=3)
         self.appliance = replace(
             appliance,
             lines=(replace(line, model=model),),
@@ -181,13 +181,6 @@ def test_the_daily_look_finds_what_was_changed_meanwhile(
     assert "slot-damaged" in told
 
 
-@pytest.fixture
-def short_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three minutes in shadow instead of thirty."""
-    monkeypatch.setattr(edge.runtime.takeup, "SHADOW_STEPS", 3)
-
-
-@pytest.mark.usefixtures("short_shadow")
 def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_minute(
     plant: Plant, virtual: Virtual, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,7 +228,6 @@ def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_min
     assert "serial 1" in updates[-1]["model"]
 
 
-@pytest.mark.usefixtures("short_shadow")
 def test_a_model_that_fails_in_shadow_is_gone_back_from(plant: Plant, virtual: Virtual) -> None:
     async def main() -> None:
         async with Rig(plant.appliance) as rig:
