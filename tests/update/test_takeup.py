@@ -91,7 +91,8 @@ class Bench:
         ))  # fmt: skip
 
     async def start(self) -> None:
-        self.takeup = TakeUp(self.appliance, LoopClock(1.8e9))
+        self.clock = LoopClock(1.8e9)
+        self.takeup = TakeUp(self.appliance, self.clock)
         self.runner = Runner(self.line)
         chosen = self.takeup.choose(self.line)
         if chosen.fault:
