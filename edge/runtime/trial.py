@@ -109,7 +109,7 @@ class Trial:
             "release": self.release, "step": self._done, "steps": self._steps,
             "probability": other.probability, "severity": other.severity,
             "candidate_probability": verdict.probability, "candidate_severity": verdict.severity,
-        }  # fmt: skip
+        } if self._steps else {}  # fmt: skip
         log.info(
             "trial of %s, step %d of %d: live %s severity %d, candidate %s severity %d",
             self.release, self._done, self._steps, _percent(other.probability), other.severity,

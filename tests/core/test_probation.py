@@ -157,7 +157,8 @@ def test_a_checkpoint_forgets_nothing_and_judging_never_raises(
 
 
 @pytest.mark.parametrize(
-    "plain", [{}, {"now": 1, "before": []}, {"now": [[1]], "before": []}, {"now": [], "before": ["x"]}]
+    "plain",
+    [{}, {"now": 1, "before": []}, {"now": [[1]], "before": []}, {"now": [], "before": ["x"]}],
 )
 def test_what_is_no_memory_is_refused(plain: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
