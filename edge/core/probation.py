@@ -22,8 +22,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from edge.core.line import StepResult
 from edge.core.verdict import NoScore, Verdict
@@ -125,14 +126,14 @@ def _flips(now: Sequence[Figures], before: Sequence[Figures]) -> str:
 
 
 def _slow(now: Sequence[Figures], before: Sequence[Figures], step_s: float) -> str:
-    was, takes = (median(step.infer_ms for step in steps) for steps in (before, now))
+    was, takes = (float(np.median([step.infer_ms for step in x])) for x in (before, now))
     if takes <= max(SLOWER * was, TIME_SHARE * step_s * 1000.0):
         return ""
     return f"inference takes {takes:.0f} ms, before {was:.0f} ms"
 
 
 def _drifted(now: Sequence[Figures], before: Sequence[Figures]) -> str:
-    was, drift = (median(step.drift for step in steps) for steps in (before, now))
+    was, drift = (float(np.median([step.drift for step in x])) for x in (before, now))
     if drift <= max(1.0, FURTHER * was):
         return ""
     return f"input drift {drift:.2f} of its limit, before {was:.2f}"
