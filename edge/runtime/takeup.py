@@ -60,8 +60,8 @@ class TakeUp:
         self._tried: dict[str, int] = {}
         """Generation of the record at the last look: what was tried once is not tried again until
         the record changes, as it does when a damaged slot is healed. Absent: look anew."""
-        self._reports: list[tuple[LineRunner, Source, Report]] = []
-        """Ends of trials and probations that are not yet written down."""
+        self._reports: list[tuple[LineRunner, Source, Report, bool]] = []
+        """Ends of trials and probations that are not yet written down; True: a probation began."""
         self._heard: int | None = None
         """Number of the newest line of the audit that has been looked at; None: not known."""
         self._deaf = ""
@@ -286,8 +286,9 @@ class TakeUp:
     ) -> None:
         """`watch`: what takes over now is on probation, from its first step on."""
         self._shadow.pop(runner.line.name, None)
-        self._reports.append((runner, chosen, report))
-        if report.outcome is Outcome.PASSED and watch:
+        watch = watch and report.outcome is Outcome.PASSED
+        self._reports.append((runner, chosen, report, watch))
+        if watch:
             runner.watch_over(chosen.release, partial(self._ended, runner, chosen))
 
     def _give_up_trial(self, runner: LineRunner) -> None:
@@ -296,7 +297,7 @@ class TakeUp:
 
     def _pending(self, runner: LineRunner) -> bool:
         """A trial of this line has ended, and what came of it is not yet written down."""
-        return any(reported is runner for reported, _, _ in self._reports)
+        return any(reported is runner for reported, *_ in self._reports)
 
     def _engine(self, line: Line, chosen: Source) -> Engine | str:
         tags = [(row.tag.name, row.tag.unit) for row in line.tags]
@@ -308,7 +309,9 @@ class TakeUp:
         except EngineRefused as error:
             return str(error)
 
-    async def _settle(self, runner: LineRunner, chosen: Source, report: Report) -> None:
+    async def _settle(
+        self, runner: LineRunner, chosen: Source, report: Report, watch: bool = False
+    ) -> None:
         """Write down how a trial or a probation ended, on the disk as well."""
         line, outcome = runner.line, report.outcome
         if outcome is Outcome.PASSED:
@@ -327,10 +330,9 @@ class TakeUp:
         if outcome is Outcome.PASSED:
             self._faults.pop((line.name, "recheck"), None)
             self._fail(runner, "look", "")
-        proven = outcome is Outcome.PROVEN or not runner.watched_over
         await self._change(
             runner,
-            lambda installer: (installer.prove if proven else installer.take_over)(chosen.slot),
+            lambda installer: (installer.take_over if watch else installer.prove)(chosen.slot),
         )
 
     @staticmethod

@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import json
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from edge.runtime.line import LineRunner
 from edge.runtime.takeup import MAX_STARTS, TakeUp
 from edge.runtime.trial import Outcome
 from edge.update import audit
@@ -192,6 +194,33 @@ def test_going_back_by_hand_and_forth_again_begins_with_the_shadow(bench: Bench,
         assert source(bench.site.state, "ncm-1", bench.site.pinned, Path("x")).slot is None
         await bench.looks()
         assert (bench.trial, bench.runner.trial.steps) == ("release 1.5", 30)
+
+    at(body)
+
+
+def test_a_reload_does_not_begin_it_anew(bench: Bench, at: Run) -> None:
+    async def body() -> None:
+        await on_probation(bench)
+        await bench.takeup.hold([cast(LineRunner, bench.runner)])
+        bench.takeup.go_on(bench.appliance, [cast(LineRunner, bench.runner)])
+        await bench.looks()
+        assert bench.runner.watching == "release 1.5"
+        assert bench.trial is None
+
+    at(body)
+
+
+def test_what_ends_before_it_was_written_down_ends_all_the_same(bench: Bench, at: Run) -> None:
+    async def body() -> None:
+        bench.install(5)
+        await bench.looks()
+        bench.runner.end(Outcome.PASSED)
+        bench.runner.end(Outcome.RETURNED)  # within the same look
+        await bench.looks()
+        record = bench.site.store.record()
+        assert (record.active, record.previous, record.unproven) == (None, *[record.unproven] * 2)
+        assert record.code == Code.PROBATION
+        assert bench.trial == "configured bundle"
 
     at(body)
 
