@@ -106,14 +106,15 @@ class Installer:
     def give_up(self, slot: str | None, code: Code, why: str) -> bool:
         """Go back from `slot`, which failed its trial or its probation.
 
-        Returns False, and does nothing, if another is active by now, or if what was before it is
-        itself a release that was gone back from.
+        Returns False, and does nothing, if another is active by now. What was itself gone back from
+        is nothing to go back to.
         """
         with self._locked(), refusing():
             record = self.store.record()
-            failed_before = record.previous is not None and record.previous == record.unproven
-            if record.active != slot or failed_before:
+            if record.active != slot:
                 return False
+            if record.previous is not None and record.previous == record.unproven:
+                raise Refused(Code.NO_PREVIOUS, f"{record.previous} was gone back from itself")
             with self._told("rollback") as told:
                 why = f"gone back from {slot}: {Refused(code, why[:MAX_WHY])}"
                 self._go_back(replace(record, code=int(code), why=why), told)

@@ -13,7 +13,7 @@ from edge.runtime.line import LineRunner
 from edge.runtime.takeup import MAX_STARTS, TakeUp
 from edge.runtime.trial import Outcome
 from edge.update import audit
-from edge.update.refusals import Code
+from edge.update.refusals import Code, Refused
 from edge.update.source import source
 from tests.update.test_takeup import FAILED, Bench, Run, at, bench, spoil
 
@@ -275,7 +275,10 @@ def test_two_bad_releases_do_not_call_one_another_back(bench: Bench) -> None:
     assert (record.active, record.previous, record.unproven) == (None, slot, slot)
     assert len(record.why) < 1000
     # What is before it now is the release that failed.
-    assert not installer.give_up(None, Code.TRIAL, "y")
+    with pytest.raises(Refused) as refused:
+        installer.give_up(None, Code.TRIAL, "y")
+    assert refused.value.code is Code.NO_PREVIOUS
+    assert not installer.give_up("another", Code.TRIAL, "z")
     assert bench.site.store.record() == record
 
 
