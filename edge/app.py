@@ -21,13 +21,13 @@ from edge import __version__
 from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
 from edge.runtime import assemble, report
-from edge.runtime.clock import Clock
+from edge.runtime.clock import DAY_S, Clock
 from edge.runtime.line import LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.reload import Reloaded, ReloadRefused, reload
 from edge.runtime.ringfile import RingFile
 from edge.runtime.status import StatusFile
-from edge.runtime.store.store import DAY_S, Store
+from edge.runtime.store.store import Store
 from edge.runtime.takeup import TakeUp
 
 log = logging.getLogger("ncm-edge")
