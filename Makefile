@@ -47,7 +47,7 @@ $(VENV)/.edge: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
-	$(PIP) -e '.[cpu,export,benchmark,test]'
+	$(PIP) -e '.[cpu,export,benchmark,page,test]'
 	@touch $@ $(VENV)/.edge
 
 # systemd-analyze verifies the unit; a machine without apt keeps the tests, which then skip with a reason.

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from edge.runtime import virtual_time
+from tests.browser import browser, chromium
+
+__all__ = ["browser", "chromium"]
 
 _left: list[str] = []
 _cancel_all_tasks = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]
