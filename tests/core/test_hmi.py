@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from edge.__main__ import main
-from edge.cli.hmi import DOCUMENTS
+from edge.cli.hmi import DOCUMENTS, FLOW, flow_text, panel_line
+from edge.config.load import load
 from edge.core import hmi
 from edge.core.conditions import TABLE
 from edge.core.registers import Alarm, r, w
