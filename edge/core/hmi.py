@@ -235,7 +235,7 @@ def conditions_csv() -> str:
 
 
 def delays(alarm: Alarm) -> tuple[tuple[float, float], tuple[float, float], str]:
-    """(least, most) on delay and off delay in s over the alarm's conditions; latched: yes, no, some.
+    """On and off delay in s, (least, most) over the alarm's conditions; latched: yes, no, some.
 
     Delays and latches are those of `edge.core.conditions`, where they are carried out.
     """

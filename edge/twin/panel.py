@@ -147,12 +147,12 @@ class PanelServer:
     ) -> ExcCodes | None:
         if function not in (3, 6, 16):
             return ExcCodes.ILLEGAL_FUNCTION
-        for at, words, read in self._areas:
-            if at <= address and address + count <= at + words:
-                break
-        else:
+        end = address + count
+        area = next((a for a in self._areas if a[0] <= address and end <= a[0] + a[1]), None)
+        if area is None:
             self.refused_writes += new is not None
             return ExcCodes.ILLEGAL_ADDRESS
+        at, _, read = area
         if new is None:
             place = address - self._first
             current[place : place + count] = list(read())[address - at :][:count]

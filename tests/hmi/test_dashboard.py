@@ -35,7 +35,6 @@ from tests.line import CONFIG, EPOCH_S, Rig, appliance_of
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(bool(hmi.missing), reason=hmi.missing),
-    pytest.mark.xdist_group("node-red"),
 ]
 Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
 T = TypeVar("T")
