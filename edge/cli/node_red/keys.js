@@ -28,14 +28,14 @@ if (press.key === "accept" || press.key === "reject") {
     set("SHELVE_MIN", minutes);
 } else if (press.key === "repair") {
     const component = Number(press.component), kind = Number(press.kind);
-    if (!(component in T.components) || !(kind in T.kinds)) {
+    if (!Object.hasOwn(T.components, component) || !Object.hasOwn(T.kinds, kind)) {
         return refuse("choose the component and what was done");
     }
     set("MAINT_EVENT", 1);
     set("MAINT_COMPONENT", component);
     set("MAINT_KIND", kind);
 }
-if (press.key in bits) set("CONTROL", bits[press.key]);
+if (Object.hasOwn(bits, press.key)) set("CONTROL", bits[press.key]);
 else if (press.key !== "repair") return refuse("unknown key");
 return [
     {
