@@ -211,7 +211,7 @@ def _line(line: PanelLine, order: int, scripts: Scripts) -> list[dict[str, Any]]
                onceDelay=0.1, wires=[[_id(name, "faceplate")]]),
         function("faceplate", "faceplate", 420, 140, scripts.faceplate, [[_id(name, "panel")]]),
         placed("panel", "ui-template", 620, 140, group=_id(name, "group"), page="", ui="",
-               name="panel", order=1, width="12", height="1", head="", format=scripts.page,
+               name="panel", order=1, width=0, height=0, head="", format=scripts.page,
                storeOutMessages=False, passthru=False, resendOnRefresh=True,
                templateScope="local", className="", wires=[[_id(name, "keys")]]),
         function("keys", "keys", 800, 140, scripts.keys,

@@ -28,7 +28,7 @@ from edge.runtime.ringfile import open_ring
 from edge.twin.scenario import Scenario
 from edge.twin.simulate import simulate
 from edge.twin.tag_table import TAGS
-from tests.browser import Browser
+from tests.browser import SIZE, Browser
 from tests.hmi import node_red as hmi
 from tests.line import CONFIG, EPOCH_S, Rig, appliance_of
 
@@ -118,12 +118,6 @@ def button(name: str) -> str:
     )
 
 
-PRESS = (
-    "[...document.querySelectorAll('main.fp button')]"
-    ".find(b => b.innerText.trim().startsWith(arguments[0])).click()"
-)
-
-
 def test_a_suggestion_is_accepted_with_a_click_and_applied(
     panel: Panel, browser: Browser, virtual: Virtual
 ) -> None:
@@ -150,7 +144,7 @@ def test_a_suggestion_is_accepted_with_a_click_and_applied(
             await eyes.see("trim_state", "offered")
             assert rig.twin.plc.accepted == []
             await eyes.look(lambda b: b.until(button("Accept")))
-            await eyes.look(lambda b: b.run(PRESS, "Accept"))
+            await eyes.look(lambda b: b.click('[data-key="accept"]'))
             await eyes.see("trim_state", "accepted")
             assert rig.twin.plc.accepted == [seen.trim_seq]
             assert rig.twin.plc.rejected == []
@@ -161,7 +155,7 @@ def test_a_suggestion_is_accepted_with_a_click_and_applied(
             await eyes.see("applied", f"{abs(seen.trim_kg_h):.1f} kg/h")
             assert not await eyes.look(lambda b: b.run(button("Accept")))
 
-            await eyes.look(lambda b: b.run(PRESS, "Maintenance"))
+            await eyes.look(lambda b: b.click('[data-key="maintenance"]'))
             await eyes.look(lambda b: b.until(
                 "return document.querySelector('[aria-pressed=true]') !== null"))  # fmt: skip
             assert rig.block().decision.ne107 is Ne107.CHECK_FUNCTION
@@ -206,6 +200,8 @@ def test_the_corroding_line_is_flagged_and_nothing_old_or_torn_is_ever_shown(
             probability = rig.block().decision.probability
             assert probability is not None
             assert (await eyes.read("probability")) == f"{round(probability * 100)} %"
+            bottom = "return document.querySelector('.alarms').getBoundingClientRect().bottom"
+            assert 300 < await eyes.look(lambda b: b.run(bottom)) <= SIZE[1]
             if PICTURE.name:
                 await eyes.look(lambda b: b.picture(PICTURE))
 
