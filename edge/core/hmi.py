@@ -11,15 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edge.core import verdict
 from edge.core.conditions import TABLE, Condition, Row
 from edge.core.registers import ADVISOR_TIMEOUT_S, BLOCK_R_WORDS, Alarm, Ne107, Status, r, w
 
-SEVERITY = (
-    "no defect",
-    "D-3: about three days before a failure",
-    "D-2: about two days before a failure",
-    "D-1: about one day before a failure",
-)
+_AHEAD = ("", ": about three days before a failure", ": about two days before a failure",
+          ": about one day before a failure")  # fmt: skip
+SEVERITY = tuple(name + ahead for name, ahead in zip(verdict.SEVERITY, _AHEAD, strict=True))
 """Text of SEVERITY 0..3 on the faceplate."""
 SHELVE_MAX_MIN = 480
 """Longest time for which a key shelves: one shift. Longer is a matter for the SCADA."""
