@@ -153,11 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
     twin.add_argument("--speed", type=_rate, default=1.0, help="plant seconds per second")
-    twin.add_argument(
-        "--panel", type=int, metavar="PORT",
-        help="serve an HMI on this port of 127.0.0.1: its keys answer the suggestions, instead of "
-        "an operator who accepts each after 30 s",
-    )  # fmt: skip
+    twin.add_argument("--panel", type=int, metavar="PORT", help="serve an HMI there: docs/hmi.md")
     twin.set_defaults(function=_twin)
 
     certificate.add_parser(commands, place)

@@ -7,7 +7,6 @@ page) are texts that come in; every offset, bit, code and word in them comes fro
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +137,8 @@ def _text(name: str) -> str:
 
 
 def _id(*parts: str) -> str:
-    return hashlib.sha256("/".join(("ncm-edge", *parts)).encode()).hexdigest()[:16]
+    # Readable names as hexadecimal: ids become part of element names in the browser.
+    return "/".join(("ncm", *parts)).encode().hex()
 
 
 def _base() -> dict[str, Any]:
