@@ -137,6 +137,22 @@ def test_telemetry_is_off_before_the_runtime_can_be_loaded(package: str) -> None
     assert done.stdout.strip() == "1"
 
 
+def test_nobody_loads_the_runtime_before_its_telemetry_is_off() -> None:
+    # Inside the two packages their __init__ comes first; elsewhere a sorted import would not.
+    early = [
+        str(path.relative_to(ROOT))
+        for folder in ("tests", "bench")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and any(
+            name.split(".")[0] == "onnxruntime"
+            for name in (getattr(node, "module", None) or "", *(a.name for a in node.names))
+        )
+    ]
+    assert not early
+
+
 SESSION = """
 import sys
 heard = []
