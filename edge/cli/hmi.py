@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from edge.cli.node_red import flow
+from edge.cli.node_red.flow import PanelLine
 from edge.config.types import Line, ModbusLink
-from edge.core import hmi, node_red, register_map
-from edge.core.node_red import PanelLine
+from edge.core import hmi, register_map
 
 DOCUMENTS = {
     "register_map.md": register_map.markdown,
@@ -53,17 +54,17 @@ def run(folder: Path, lines: Sequence[Line], *, twin_port: int | None = None) ->
 
 def flow_text(panels: Sequence[PanelLine]) -> str:
     """The Node-RED flow of these lines."""
-    return node_red.flow(panels, scripts())
+    return flow.flow(panels, scripts())
 
 
-def scripts() -> node_red.Scripts:
+def scripts() -> flow.Scripts:
     """The scripts of the flow, as they lie beside this file."""
     place = resources.files("edge.cli") / "node_red"
 
     def text(name: str) -> str:
         return (place / name).read_text(encoding="utf-8")
 
-    return node_red.Scripts(
+    return flow.Scripts(
         faceplate=text("faceplate.js"), keys=text("keys.js"), page=text("page.vue")
     )
 

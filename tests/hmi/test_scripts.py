@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from edge.cli.hmi import flow_text, scripts
+from edge.cli.node_red.flow import PanelLine, contract, script
 from edge.core import registers as reg
-from edge.core.node_red import PanelLine, contract, script
 from edge.core.outputs import (
     BlockError,
     Decision,
