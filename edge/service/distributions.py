@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import Distribution, distributions
 
-EXTRAS = ("cpu", "gpu", "gpu-cu12", "uvloop", "archive", "page")
+EXTRAS = ("cpu", "gpu", "gpu-cu12", "uvloop", "archive", "mqtt", "page")
 """Of ncm-edge on an appliance; the others are for the workshop and the tests."""
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")

@@ -142,7 +142,7 @@ class Outlet:
             await self._keep_trying(settings)
         finally:
             self._connected = False
-            self._keep(self._cursors.text())
+            await asyncio.to_thread(self._keep, self._cursors.text())
 
     def _begin(self, settings: MqttSettings) -> None:
         """From when on everything is owed, whether the broker can be reached or not."""

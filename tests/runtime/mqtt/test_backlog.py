@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.ring import Ring
-from edge.core.tags import Quality, Reason, Row
+from edge.core.tags import Reason, Row
 from edge.runtime.mqtt import backlog
 from edge.runtime.mqtt.backlog import MAX_EVENTS, Cursors, LogCursor, RowCursor
 from edge.runtime.store.schema import open_for_writing
@@ -158,7 +158,3 @@ def test_events_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found, dropped = LogCursor(0, "").read(path, 100)
     assert ([row[0] for row in found], dropped) == (list(range(16, 26)), 15)
     assert MAX_EVENTS == 20_000
-
-
-def test_quality_constants() -> None:
-    assert Quality.GOOD == 0
