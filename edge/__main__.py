@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edge import __version__
-from edge.cli.parsers import certificate, records, service, updates
+from edge.cli.parsers import certificate, records, service, status, updates
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -158,28 +158,7 @@ def _parser() -> argparse.ArgumentParser:
 
     certificate.add_parser(commands, place)
 
-    status = commands.add_parser(
-        "status", parents=[site], help="what the daemon says; exit code = NE 107",
-        description="What the running daemon says of itself (docs/status.md). Exit code: the most "
-        "urgent NE 107 number of the lines (0 normal, 1 failure, 2 function check, 3 off-spec, "
-        "4 maintenance required); 1 also without a daemon, for silence is never good news.",
-        epilog="examples:\n"
-        "  ncm-edge status || echo look at it         for a script or a monitoring agent\n"
-        "  ncm-edge status --line ncm-1 --watch       one line, again every second\n"
-        "  ncm-edge status --json | jq .mqtt          one section of the document\n",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    status.add_argument(
-        "--runtime", type=Path, metavar="DIR", help="instead of the configured runtime_dir"
-    )
-    form = status.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="machine-readable; docs/status.md")
-    form.add_argument("--metrics", action="store_true", help="as Prometheus text")
-    status.add_argument(
-        "--watch", action="store_true", help="print again every second until stopped; "
-        "with --json one document a line"
-    )
-    status.set_defaults(function=_status)
+    status.add(commands, site, _load)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
     service.add(commands, place, _load)
@@ -285,27 +264,6 @@ def _twin(options: argparse.Namespace) -> int:
         _load(options), seed=options.seed, fault=options.fault, severity=options.severity,
         speed=options.speed, panel_port=options.panel,
     )  # fmt: skip
-
-
-def _status(options: argparse.Namespace) -> int:
-    import time
-
-    from edge.cli import status
-
-    runtime_dir = options.runtime or _load(options).runtime_dir
-    code = status.NOT_RUNNING
-    try:
-        while True:
-            code = status.run(
-                runtime_dir, as_json=options.json, as_metrics=options.metrics,
-                only=tuple(options.line or ()), one_line=options.watch,
-            )  # fmt: skip
-            if not options.watch:
-                return code
-            sys.stdout.flush()  # a pipe would otherwise see nothing for minutes
-            time.sleep(1.0)
-    except KeyboardInterrupt:
-        return code  # of what was seen last: also a watch ends with the NE 107 number
 
 
 if __name__ == "__main__":
