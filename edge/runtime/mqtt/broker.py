@@ -2,7 +2,7 @@
 
 A new client for every connection: what a client did not get acknowledged must not be sent again by
 the library, unmarked; the cursors decide. The library connects in a thread, which cannot be called
-back, for at most `CONNECT_S` a step; everything after that happens on the event loop.
+back, for at most `CONNECT_S` a step (TCP, TLS); everything after that happens on the event loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edge.config.types import MqttSettings
 from edge.runtime.mqtt.messages import Message
 
 CONNECT_S = 5.0
-"""Longest wait for a TCP connection, and for each answer of a TLS handshake."""
+"""Longest wait for a TCP connection, and for the whole of a TLS handshake."""
 ANSWER_S = 10.0
 """Longest wait for the broker's acknowledgement."""
 CLOSE_S = 2.0
