@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edge.core import hmi, register_map
+from edge.core import hmi, register_map, structured_text
 
 DOCUMENTS = {
     "register_map.md": register_map.markdown,
@@ -13,6 +13,7 @@ DOCUMENTS = {
     "faceplate.md": hmi.faceplate_markdown,
     "alarms.md": hmi.alarms_markdown,
     "alarms.csv": hmi.alarms_csv,
+    "FB_EdgeAdvisor.st": structured_text.function_block,
 }
 """File -> what makes its text."""
 

@@ -28,6 +28,8 @@ INVALID = 0xFFFF
 """Says "no value" in every unsigned word whose row has `invalid` set."""
 TAGS_BAD_BITS = 64
 """Tags shown in TAGS_BAD; a line with more tags shows its first 64 there and all on the page."""
+CRC_POLYNOMIAL = 0xA001
+"""0x8005 reflected."""
 ADVISOR_TIMEOUT_S = 5
 """Seconds without a change of SEQ_HEAD after which the PLC treats the appliance as gone."""
 
@@ -305,7 +307,7 @@ def _crc_table() -> tuple[int, ...]:
     for byte in range(256):
         crc = byte
         for _ in range(8):
-            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+            crc = crc >> 1 ^ CRC_POLYNOMIAL if crc & 1 else crc >> 1
         table.append(crc)
     return tuple(table)
 
