@@ -42,7 +42,10 @@ ACKNOWLEDGE_MIN = 15
 """Minutes after which the operator has inspected the NaOH line, found nothing he can mend in this
 batch, and acknowledges an anomaly: suggestions come again, against a new reference."""
 START_KG_PER_PH = 10.0
-"""Buffer of the reactor at the start: what a PI with one fixed gain has to be tuned for."""
+"""Buffer of the reactor at the start: what a PI with one fixed gain is tuned for if it shall never
+swing."""
+FULL_KG_PER_PH = 34.0
+"""Buffer of the full reactor: what it is tuned for if it shall serve most of the batch."""
 MINUTE_STEPS = 60 // STEP_S
 NAOH = 2
 
@@ -82,12 +85,19 @@ class Controller:
         return 0.0
 
 
+class RatioStation(Controller):
+    """No trim at all: the base follows the measured metal flow."""
+
+    fixed_base = False
+
+
 @dataclass(slots=True)
 class PlainPi(Controller):
     """PI on pH with one fixed gain, taken up by the operator every `accept_min` minutes."""
 
     tau_s: float
     accept_min: int = 1
+    kg_per_ph: float = START_KG_PER_PH
     _integral: float = 0.0
     _ratio: float = 0.0
 
@@ -95,7 +105,7 @@ class PlainPi(Controller):
         """Wanted trim, share of the base."""
         if view.m.ph_median is None:
             return self._ratio
-        error_kg = (view.ph_sp - view.m.ph_median) * START_KG_PER_PH
+        error_kg = (view.ph_sp - view.m.ph_median) * self.kg_per_ph
         gain = 3600.0 / (self.tau_s + THETA_S)
         applied = view.ratio * view.base_kg_h
         # External reset here as well: otherwise every gate would wind it up.
