@@ -29,7 +29,7 @@ from edge.app import App
 from edge.cli.demo import on_free_ports
 from edge.cli.quiet import quiet
 from edge.config.load import load
-from edge.config.types import Appliance, Line
+from edge.config.types import Appliance
 from edge.core.registers import TrimState
 from edge.core.schedule import Schedule
 from edge.core.trim import Held
@@ -75,13 +75,13 @@ class Run:
     """Minutes by the reason why nothing was suggested."""
 
 
-def line_of(folder: Path) -> tuple[Appliance, Line]:
-    """The shipped line on free ports, told how often the operator looks; its state in `folder`."""
+def line_of(folder: Path) -> Appliance:
+    """The shipped line on free ports, told how often the operator looks; state in `folder`."""
     appliance = load(CONFIG, lines=("ncm-1",), state_dir=folder, runtime_dir=folder)
     line = on_free_ports(appliance.lines[0])
     assert line.trim is not None
     line = replace(line, trim=replace(line.trim, accept_time_s=60.0 * ACCEPT_MIN))
-    return replace(appliance, lines=(line,), provider="cpu"), line
+    return replace(appliance, lines=(line,), provider="cpu")
 
 
 def disturbed(disturbance: Disturbance, seed: int, schedule: Schedule, by: Ours) -> Lane:
@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             quiet("asyncua", "pymodbus", "ncm-edge"),
             tempfile.TemporaryDirectory(prefix="ncm-edge-trim-") as scratch,
         ):
-            appliance, _ = line_of(Path(scratch))
+            appliance = line_of(Path(scratch))
             print(name)
             fast = vectorised(appliance, known[name], args.seed, args.minutes)
             print(row("vectorised", fast), flush=True)

@@ -221,7 +221,7 @@ class TrimReason(IntEnum):
     NAOH_WEIGHT_MISMATCH = 43
     TEMPERATURE_OUT = 44
     NAOH_DEMAND_ANOMALY = 45
-    """b left its own reference by more than the limit: a leak may hide behind the feedback."""
+    """The reactor needs more or less NaOH than in its own last hours: a leak may be hidden."""
     DEFECT_SUSPECTED = 46
     """The verdict suspects the NaOH path or the pH probes."""
     PREDICTED_PH_HIGH = 47
@@ -235,7 +235,7 @@ class TrimReason(IntEnum):
     NO_VERDICT = 51
     """No valid verdict guards the suggestion."""
     OUTSIDE_AUTHORITY = 52
-    """The NaOH flow is already further from the feed-forward than the advisor may ever go."""
+    """The NaOH flow is already as far from schedule x metal flow as the advisor may ever go."""
     AWAITING_EFFECT = 53
     """The last suggestion was just answered; its effect is awaited."""
 
