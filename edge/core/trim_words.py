@@ -34,7 +34,7 @@ TEXTS: Mapping[TrimReason, str] = MappingProxyType({
     TrimReason.DEFECT_SUSPECTED: "defect suspected in the NaOH feed or the pH probes",
     TrimReason.PREDICTED_PH_HIGH: "more NaOH would lift the pH too far above its set-point",
     TrimReason.NO_FEEDFORWARD: "metal or NaOH flow is not known",
-    TrimReason.DRIFT: "input drift: the verdict that guards the suggestion is unsure",
+    TrimReason.DRIFT: "input drift: the verdict behind the suggestion is unsure",
     TrimReason.WARMING_UP: "too little of this batch has been seen",
     TrimReason.NO_VERDICT: "no verdict guards the suggestion",
     TrimReason.OUTSIDE_AUTHORITY: "NaOH flow is at or beyond the limit entered for the advice",
