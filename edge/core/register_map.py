@@ -71,11 +71,11 @@ def markdown() -> str:
     for title, codes in _CODES:
         flags = issubclass(codes, IntFlag)
         lines += ["", f"### {title}", "", (codes.__doc__ or "").strip(), ""]
-        texts = TEXTS if codes is reg.TrimReason else {}
+        texts = {int(code): text for code, text in TEXTS.items()} if codes is reg.TrimReason else {}
         lines += [f"| {'bit' if flags else 'code'} | name |{' text |' if texts else ''}"]
         lines += ["|---|---|---|" if texts else "|---|---|"]
         lines += [
-            f"| {_number(code)} | {code.name} |{f' {texts[code]} |' if texts else ''}"
+            f"| {_number(code)} | {code.name} |{f' {texts[int(code)]} |' if texts else ''}"
             for code in codes
         ]
     return "\n".join(lines) + "\n"
