@@ -128,7 +128,8 @@ def main() -> int:
             for tally in pool.imap_unordered(_work, tasks):
                 total.add(tally)
                 done += sum(tally.outcomes.values())
-                print(f"\r{done} of {args.count}", end="", file=sys.stderr, flush=True)
+                found = f"{len(total.findings)} findings"
+                print(f"\r{done} of {args.count}, {found}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         took = time.monotonic() - started
         for place, (told, data) in enumerate(total.findings[:20]):
