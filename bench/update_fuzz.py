@@ -107,6 +107,14 @@ def report(tally: Tally) -> None:
         print(f"  {kind:30s} {sum(found.values()):8d}  {names}")
 
 
+def keep(folder: Path, place: int, told: str, data: bytes) -> None:
+    """Write down at once what was found: the run may be long."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{place}.ncm").write_bytes(data)
+    shutil.copy(_material[0].pinned, folder / "root.json")
+    print(f"\n{folder / str(place)}.ncm: {told}", file=sys.stderr)
+
+
 def main() -> int:
     """Run and print; exit code 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -126,17 +134,14 @@ def main() -> int:
             args.jobs, _start, (Path(name) / "keys", args.seed)
         ) as pool:
             for tally in pool.imap_unordered(_work, tasks):
+                for told, data in tally.findings:
+                    keep(args.findings, len(total.findings), told, data)
                 total.add(tally)
                 done += sum(tally.outcomes.values())
                 found = f"{len(total.findings)} findings"
                 print(f"\r{done} of {args.count}, {found}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         took = time.monotonic() - started
-        for place, (told, data) in enumerate(total.findings[:20]):
-            args.findings.mkdir(parents=True, exist_ok=True)
-            (args.findings / f"{place}.ncm").write_bytes(data)
-            shutil.copy(_material[0].pinned, args.findings / "root.json")
-            print(f"{args.findings / str(place)}.ncm: {told}", file=sys.stderr)
     wrong = sum(n for (kind, name), n in total.outcomes.items()
                 if name == "accepted" and kind not in BY_A_HOLDER)  # fmt: skip
     crashes = sum(n for (_, name), n in total.outcomes.items() if name == "crash")
