@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.cli.parsers import certificate, records, updates
+from edge.cli.parsers import certificate, records, service, updates
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -29,6 +29,8 @@ EXAMPLES = """examples:
   ncm-edge history list                      what was kept: batches, worst severity, exports
   ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
   ncm-edge update apply /run/ncm-edge-stick  a signed model from a stick
+  sudo ncm-edge install                      a systemd service, hardened; --dry-run shows it
+  sudo ncm-edge backup /mnt/edge-1.backup    state and configuration, while the daemon runs
   ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
 """
 
@@ -170,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     status.set_defaults(function=_status)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
+    service.add(commands, place, _load)
     return parser
 
 
@@ -235,6 +238,12 @@ def _check(options: argparse.Namespace) -> int:
 
     code, text = check(options.config, lines=tuple(options.line) if options.line else None)
     print(text, file=sys.stderr if code else sys.stdout)
+    if not code:
+        from edge.cli.install import network_warning
+
+        stale = network_warning(options.config)
+        if stale:
+            print(f"warning: {stale}")
     return code
 
 

@@ -302,7 +302,7 @@ class Store:
         head = writer.write(connection, records, spoiled)
         self.lost += len(spoiled)
         for record, error in spoiled:
-            log.error("history: a record of line %s is dropped, %s: %s: %r",
+            log.error("history: a record of line %r is dropped, %s: %s: %r",
                       record.line, type(error).__name__, error, record)  # fmt: skip
         return head
 
