@@ -119,15 +119,7 @@ class Machine:
 
 
 def furnish(root: Path) -> None:
-    """The product as it lies on an appliance: units, account, configuration, command."""
-    units = root / "etc" / "systemd" / "system"
-    for path in (ROOT / "systemd").iterdir():
-        if path.suffix in (".service", ".mount"):
-            shutil.copy(path, units)
-    accounts = root / "etc" / "sysusers.d"
-    accounts.mkdir(exist_ok=True)
-    shutil.copy(ROOT / "systemd" / "sysusers.conf", accounts / "ncm-edge.conf")
-    shutil.copytree(ROOT / "firmware_config", root / "etc" / "ncm-edge")
+    """The product as `ncm-edge install` puts it there, and a command in the place of its venv."""
     home = root / "opt" / "ncm-edge"
     for name in ("bin", "app", "packages"):
         (home / name).mkdir(parents=True)
@@ -136,6 +128,9 @@ def furnish(root: Path) -> None:
     python = Path(sys.executable).resolve().name
     command.write_text(WRAPPER.format(python=python), encoding="utf-8")
     command.chmod(0o755)
+    words = [sys.executable, "-m", "edge", "install", "--root", str(root)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextlib.contextmanager

@@ -33,12 +33,13 @@ MODULES = ("virtio_pci", "9p", "9pnet_virtio", "overlay", "virtio_blk", "crc32c_
 PATIENCE_S = 600.0
 """An emulated processor is some thirty times slower, and this machine may be busy."""
 MASKED = (
-    "systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service", "dbus.service", "dbus.socket",
+    "systemd-tmpfiles-setup.service", "systemd-tmpfiles-setup-dev.service", "dbus.service",
+    "dbus.socket", "systemd-modules-load.service",
     "systemd-journal-flush.service", "systemd-update-utmp.service", "systemd-timesyncd.service",
 )  # fmt: skip
 """Of no use here, and slow over 9p."""
 ARGUMENTS = (
-    "console=ttyS0 loglevel=6 panic=-1 mitigations=off systemd.unit=basic.target"
+    "console=ttyS0 loglevel=6 panic=-1 no_timer_check mitigations=off systemd.unit=basic.target"
     " systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
 )
 INIT = """\

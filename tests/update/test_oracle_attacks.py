@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError
+from tuf.api.exceptions import BadVersionNumberError, LengthOrHashMismatchError, RepositoryError
 from tuf.api.metadata import MetaFile, Snapshot, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient._internal.trusted_metadata_set import TrustedMetadataSet
@@ -67,7 +67,10 @@ def accepts(before: Known, data: bytes, key: PrivateKey) -> bool:
         for version, number in ((1, before.seq), (2, seq)):
             meta = {"targets.json": MetaFile(max(1, number))}
             shot = Snapshot(version=version, expires=NEVER, meta=meta)
-            client.update_snapshot(signed(shot, [key]), trusted=version == 1)
+            # As the client does with the one it has kept: out of date, but known from now on.
+            outdated = BadVersionNumberError if version == 1 else ()
+            with contextlib.suppress(outdated):
+                client.update_snapshot(signed(shot, [key]), trusted=version == 1)
         targets = client.update_targets(documents[0])
         assert isinstance(targets, Targets)
         for _, file in sorted(targets.targets.items()):
@@ -79,15 +82,63 @@ def accepts(before: Known, data: bytes, key: PrivateKey) -> bool:
     return True
 
 
-PASSES: Mapping[str, str] = {}
+_SITE = "knows signatures, not what a release was made for"
+_MACHINE = "is done with the file before it meets this appliance"
+_STICK = "reads the right bytes of a file, and does not ask what else it is"
+_ORDER = "has numbers of one role, no epoch and no memory of what carries a number"
+_LOST = "lost memory is a new client to it"
+_KEYS = "leaves the rules for keys to its user: kind, thresholds, one person one key"
+_SPELT = "reads every spelling of the same signed content"
+_MIX = "takes the newest root from wherever it comes"
+PASSES: Mapping[str, str] = {
+    "replay on a new appliance, below the least number": _ORDER,
+    "the active release again": _ORDER,
+    "other content under an installed number": _ORDER,
+    "fast-forward epoch by a release key": _ORDER,
+    "number beyond every counter": _ORDER,
+    "replay after the state was zeroed": _LOST,
+    "revoked key after the keys were zeroed": _LOST,
+    "a wrong signature beside a right one": "needs one right signature, and passes over the rest",
+    "old root in front of a newer release": _MIX,
+    "a root more than the release was signed with": _MIX,
+    "new root with a threshold of one": _KEYS,
+    "new root with one key under two ids": _KEYS,
+    "new root with a key of another kind": _KEYS,
+    "new root that lowers the epoch": _ORDER,
+    "a key twice in a document": _SPELT,
+    "blanks between the words": _SPELT,
+    "an unsigned field beside the signed ones": _SPELT,
+    "a manifest without files": _SITE,
+    "a manifest that delegates": _SITE,
+    "an unknown kind": _SITE,
+    "a later format": _SITE,
+    "one byte long": _STICK,
+    "grown to 8 GiB": _STICK,
+    "a symbolic link": _STICK,
+    "pulled in mid-copy": _STICK,
+    "for another line": _SITE,
+    "for other tags": _SITE,
+    "for other seconds per row": _SITE,
+    "newer program required": _SITE,
+    "older program required": _SITE,
+    "self-test out of tolerance": _MACHINE,
+    "full disk": _MACHINE,
+    "read-only state": _MACHINE,
+    "a disk that fails": _MACHINE,
+    "another update at the same time": _MACHINE,
+}
+"""Refused here and accepted by the client, which ..."""
 
 
 @pytest.fixture
-def scene(appliance: Appliance, supplier: Supplier, tmp_path: Path) -> Scene:
-    scene = Scene(appliance, supplier, tmp_path)
+def scene(supplier: Supplier, memory: Path) -> Iterator[Scene]:
+    appliance = Appliance(state=memory / "state", pinned=supplier.folder / "root.json")
+    scene = Scene(appliance, supplier, memory)
     for seq in (4, 5):
         appliance.apply(scene.put(scene.good(seq)))
-    return scene
+    yield scene
+    with contextlib.suppress(AttributeError):
+        appliance.held.close()  # type: ignore[attr-defined]
 
 
 def test_good_releases(scene: Scene) -> None:
@@ -106,3 +157,7 @@ def test_attack(name: str, scene: Scene) -> None:
         data = stream.read(1 << 20)
     theirs = appliance.pinned.exists() and accepts(known(appliance), data, stranger("oracle"))
     assert theirs == (name in PASSES), PASSES.get(name)
+
+
+def test_no_reason_is_left_over() -> None:
+    assert set(PASSES) <= set(ATTACKS)
