@@ -96,9 +96,9 @@ def recorded(image: Path, folder: Path) -> Iterator[tuple[Path, list[Write]]]:
     fuse = {"type": "fuse", "id": "export", "node-name": "both", "mountpoint": str(export),
             "writable": True}  # fmt: skip
     before = export.stat().st_dev
+    words = [word for node in nodes for word in ("--blockdev", json.dumps(node))]
     daemon = subprocess.Popen(
-        ["qemu-storage-daemon", *(word for node in nodes for word in ("--blockdev", json.dumps(node))),
-         "--export", json.dumps(fuse)],
+        ["qemu-storage-daemon", *words, "--export", json.dumps(fuse)],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     writes: list[Write] = []

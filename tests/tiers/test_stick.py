@@ -1,7 +1,7 @@
 """Tier 2: a stick in the USB port of an emulated PC: rule, mount and importer as they are shipped.
 
-Simulated is the PC (QEMU, no acceleration, so times mean nothing); kernel, FAT driver, udev, systemd
-and the state's ext4 are real. One boot takes a minute or more, so one test tells the whole story.
+Simulated is the PC (QEMU, no acceleration, so times mean nothing); kernel, FAT driver, udev,
+systemd and the state's ext4 are real. A boot takes minutes, so one test tells the whole story.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ def test_plugged_pulled_and_cut(supplier: Supplier, tmp_path: Path) -> None:
         appliance = Appliance(state=place, pinned=root_json, site=site)
         assert appliance.active == 1
         assert audit.verify(appliance.audit.folder)[1] == []
-        events = [(entry["event"], entry["verdict"]) for entry in audit.lines(appliance.audit.folder)]
+        told = audit.lines(appliance.audit.folder)
+        events = [(entry["event"], entry["verdict"]) for entry in told]
         assert events[0] == ("apply", "done")
         print(f"audit after the cut: {events}")
         assert appliance.verdict(tmp_path / "second.ncm") is None

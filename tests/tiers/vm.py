@@ -83,7 +83,7 @@ def requirements() -> Path:
     if KERNEL not in os.environ:
         raise Unavailable(f"{KERNEL} does not name an unpacked kernel package (tests/tiers/vm.py)")
     kernel = Path(os.environ[KERNEL])
-    if not list(kernel.glob("boot/vmlinuz-*")) or not list(kernel.glob("lib/modules/*/modules.dep")):
+    if not all(list(kernel.glob(name)) for name in ("boot/vmlinuz-*", "lib/modules/*/modules.dep")):
         raise Unavailable(f"{kernel}: holds no boot/vmlinuz-* or no modules.dep")
     return kernel
 

@@ -1,4 +1,4 @@
-"""Five thousand spoilt update files of the sequence of which bench/update_fuzz.py tries a million."""
+"""Five thousand spoilt update files; bench/update_fuzz.py tries a million of the same kinds."""
 
 from __future__ import annotations
 

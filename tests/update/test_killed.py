@@ -87,7 +87,7 @@ def test_killed_at_system_calls(
     ends = []
     for call, count in counts.items():
         places = {round(1 + n * (count - 1) / max(1, SAMPLE - 1)) for n in range(SAMPLE)}
-        for place in sorted(places if SAMPLE < count else range(1, count + 1)):
+        for place in sorted(places if count > SAMPLE else range(1, count + 1)):
             ended, _ = kills.traced(
                 "-e", f"trace={call}", "-e", f"inject={call}:signal=SIGKILL:when={place}"
             )
