@@ -53,7 +53,7 @@ def machine(supplier: Supplier, tmp_path_factory: pytest.TempPathFactory) -> Ite
         shutil.copy(supplier.folder / "root.json", trust / "root.json")
         (root / STICK).mkdir(parents=True)
         sooner = root / "etc" / "systemd" / "system" / f"{DAEMON}.d"
-        sooner.mkdir()
+        sooner.mkdir(exist_ok=True)
         (sooner / "watchdog.conf").write_text(f"[Service]\nWatchdogSec={WATCHDOG_S}\n", "utf-8")
 
     try:
