@@ -223,7 +223,7 @@ def _metadata(data: bytes, kind: type[Signed], what: str) -> Metadata[Any]:
     if not isinstance(document.signed, kind):
         raise Refused(Code.BAD_DOCUMENT, f"{what}: is a {document.signed.type} document")
     if not named:
-        raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature holds something else than key and digits")
+        raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature holds more than key and digits")
     if not spelt:
         raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature is not in lower-case hexadecimal")
     if canonical(document.to_dict()) != data:
