@@ -151,7 +151,8 @@ def test_the_importer_works_while_the_daemon_crash_loops(
     plug(machine, release, tmp_path / "stick.img")
     # Pulled while it is being read: the importer goes with its mount, nothing is active.
     machine("systemctl", "start", "--no-block", IMPORTER)
-    machine.until(IMPORTER, "MainPID", lambda text: text != "0")
+    # Held at its work, so that it cannot have ended before the stick is gone.
+    machine("kill", "-STOP", machine.until(IMPORTER, "MainPID", lambda text: text != "0"))
     machine("systemctl", "stop", MOUNT)
     machine.until(IMPORTER, "ActiveState", lambda text: text != "activating")
     assert machine.show(MOUNT, "ActiveState") == "inactive"
