@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from edge import __version__
 from edge.cli.parsers import certificate, records, service, updates
@@ -153,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
     twin.add_argument("--speed", type=_rate, default=1.0, help="plant seconds per second")
+    twin.add_argument("--panel", type=int, metavar="PORT", help="serve an HMI there: docs/hmi.md")
     twin.set_defaults(function=_twin)
 
     certificate.add_parser(commands, place)
@@ -194,7 +195,8 @@ def _loader(options: argparse.Namespace, **overrides: Path | None) -> Callable[[
     """What reads the configuration these options name, now and at each reload."""
     from edge.config.load import load
 
-    lines = tuple(options.line) if options.line else None
+    line = getattr(options, "line", None)  # not every command asks for one
+    lines = tuple(line) if line else None
     given = {name: path for name, path in overrides.items() if path is not None}
     return lambda: load(options.config, lines=lines, **given)
 
@@ -221,7 +223,10 @@ def _reload(options: argparse.Namespace) -> int:
     from edge.cli.reload import run
 
     # Without --runtime the files are read here too: their faults are a refusal, told at once.
-    return run(options.runtime or _load(options).runtime_dir)
+    runtime_dir = options.runtime or _load(options).runtime_dir
+    if options.runtime is None:
+        _warn_of_the_filter(options, sys.stderr)
+    return run(runtime_dir)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -239,12 +244,17 @@ def _check(options: argparse.Namespace) -> int:
     code, text = check(options.config, lines=tuple(options.line) if options.line else None)
     print(text, file=sys.stderr if code else sys.stdout)
     if not code:
-        from edge.cli.install import network_warning
-
-        stale = network_warning(options.config)
-        if stale:
-            print(f"warning: {stale}")
+        _warn_of_the_filter(options, sys.stdout)
     return code
+
+
+def _warn_of_the_filter(options: argparse.Namespace, stream: TextIO) -> None:
+    """Say that the address filter of this machine knows other devices than the configuration."""
+    from edge.cli.install import network_warning
+
+    stale = network_warning(options.config)
+    if stale:
+        print(f"warning: {stale}", file=stream)
 
 
 def _tags(options: argparse.Namespace) -> int:
@@ -264,7 +274,7 @@ def _twin(options: argparse.Namespace) -> int:
 
     return serve.twin(
         _load(options), seed=options.seed, fault=options.fault, severity=options.severity,
-        speed=options.speed,
+        speed=options.speed, panel_port=options.panel,
     )  # fmt: skip
 
 

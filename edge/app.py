@@ -21,13 +21,13 @@ from edge import __version__
 from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
 from edge.runtime import assemble, report
-from edge.runtime.clock import Clock
+from edge.runtime.clock import DAY_S, Clock
 from edge.runtime.line import LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.reload import Reloaded, ReloadRefused, reload
 from edge.runtime.ringfile import RingFile
 from edge.runtime.status import StatusFile
-from edge.runtime.store.store import DAY_S, Store
+from edge.runtime.store.store import Store
 from edge.runtime.takeup import TakeUp
 
 log = logging.getLogger("ncm-edge")
@@ -203,10 +203,16 @@ class App:
         chosen = self._updates.choose(line)
         bundle = assemble.bundle_of(line, chosen.bundle)
         engine, refused = assemble.build_engine(bundle, self.appliance.provider)
+        before = None if refused is None else self._updates.unfit(line, chosen, refused[1])
+        if before is not None:
+            chosen = before
+            bundle = assemble.bundle_of(line, chosen.bundle)
+            engine, refused = assemble.build_engine(bundle, self.appliance.provider)
         runner = assemble.build_runner(
             self.appliance, line, ring, engine, refused, self._clock, self.store
         )
         if chosen.fault:
             log.error("line %s: runs %s: %s", line.name, chosen.release, chosen.fault)
             runner.stand(Condition.UPDATE_FAILED, chosen.fault)
+        self._updates.started(runner)
         return runner

@@ -11,6 +11,9 @@ import hypothesis
 import pytest
 
 from edge.runtime import virtual_time
+from tests.browser import browser, chromium
+
+__all__ = ["browser", "chromium"]
 
 # How long one example takes depends on what else the machine does.
 hypothesis.settings.register_profile("any machine", deadline=None)

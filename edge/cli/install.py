@@ -13,7 +13,7 @@ from edge import __version__
 from edge.config.load import ConfigError, load
 from edge.config.types import Appliance
 from edge.service import network, place, plan, record, shipped
-from edge.service.actions import Action, FailedError, perform
+from edge.service.actions import Action, FailedError, Remove, Write, below, perform
 from edge.service.record import Record
 
 DONE, FAILED, MISTAKE = 0, 1, 2
@@ -37,11 +37,11 @@ def install(
                 f"ncm-edge {before.version} is installed ({before.program}), this is the older "
                 f"{__version__}; --downgrade if that is meant"
             )
-        source = _source(root, site)
+        if network_only and before is None:
+            raise _RefusedError("nothing is installed yet; ncm-edge install writes the filter")
+        source = None if network_only else _source(root, site)
         appliance = _load(source or root / shipped.CONFIGURATION.relative_to("/"))
-        if network_only:
-            if before is None:
-                raise _RefusedError("nothing is installed yet; ncm-edge install writes the filter")
+        if network_only and before is not None:
             actions = plan.network_only(root, appliance, before, live=live)
         else:
             if program is None:
@@ -57,7 +57,8 @@ def install(
     except (_RefusedError, shipped.NotShippedError, ValueError) as error:
         print(error, file=sys.stderr)
         return MISTAKE
-    return _carry_out(actions, root, dry_run=dry_run)
+    code = _carry_out(actions, root, dry_run=dry_run)
+    return code if code != DONE or dry_run else _faults(root)
 
 
 def uninstall(*, root: Path, dry_run: bool, offline: bool) -> int:
@@ -128,7 +129,25 @@ def _load(folder: Path) -> Appliance:
         raise _RefusedError(f"{error}\n{folder}: correct these first; nothing was done") from None
 
 
+def _faults(root: Path) -> int:
+    """Files that were there already may not go with those that were added."""
+    folder = root / shipped.CONFIGURATION.relative_to("/")
+    try:
+        load(folder)
+    except ConfigError as error:
+        print(f"{error}\n{folder}: correct these, then run it again", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
 def _carry_out(actions: list[Action], root: Path, *, dry_run: bool) -> int:
+    try:
+        for action in actions:
+            if isinstance(action, (Write, Remove)):
+                below(root, action.path)
+    except FailedError as error:
+        print(f"{error}; nothing was done", file=sys.stderr)
+        return MISTAKE
     if dry_run:
         print("nothing is done; without --dry-run:")
     for action in actions:

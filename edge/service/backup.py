@@ -168,16 +168,15 @@ def _raised(error: OSError) -> None:
 
 def _history(appliance: Appliance, writer: Writer, snapshot: Path, left_out: list[str]) -> None:
     folder = appliance.history.directory
-    path, owner = folder / FILE_NAME, None
-    for part in (appliance.state_dir, folder, path):
+    path = folder / FILE_NAME
+    for part in (folder, path):
         try:
-            about = part.lstat()
+            about, owner = part.lstat(), appliance.state_dir.stat().st_uid
         except FileNotFoundError:
             return
-        if stat.S_ISLNK(about.st_mode) or (owner is not None and about.st_uid != owner):
+        if stat.S_ISLNK(about.st_mode) or about.st_uid != owner:
             left_out.append(f"{part}: is a link, or not the service's")
             return
-        owner = about.st_uid
     # The head first: a chain that has grown since still runs through it.
     head = folder / HEAD_NAME
     if head.is_file() and not head.is_symlink():
@@ -194,7 +193,7 @@ def copy_history(source: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     with (
-        contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True,
+        contextlib.closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True,
                                            timeout=BUSY_S)) as old,
         contextlib.closing(sqlite3.connect(target)) as new,
     ):  # fmt: skip

@@ -63,11 +63,16 @@ def _move(source: Path, target: Path) -> None:
         partial.rename(target)
 
 
+def _reading(path: Path, more: str = "") -> contextlib.closing[sqlite3.Connection]:
+    return contextlib.closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{more}", uri=True)
+    )
+
+
 def foreign(path: Path) -> str:
     """Why a file is no sound history of this program; "" if it is one."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
-                                ) as found:  # fmt: skip
+        with _reading(path, "&immutable=1") as found:
             found.execute("PRAGMA trusted_schema=OFF")
             version = int(found.execute("PRAGMA user_version").fetchone()[0])
             if version != VERSION:
@@ -106,11 +111,11 @@ def _goes_on(present: Path, new: Path) -> bool:
     """Whether the present log runs through the newest event of the other one."""
     query = "SELECT id, link FROM events ORDER BY id DESC LIMIT 1"
     try:
-        with contextlib.closing(sqlite3.connect(f"{new.as_uri()}?mode=ro", uri=True)) as one:
+        with _reading(new) as one:
             newest = one.execute(query).fetchone()
         if newest is None:
             return False
-        with contextlib.closing(sqlite3.connect(f"{present.as_uri()}?mode=ro", uri=True)) as one:
+        with _reading(present) as one:
             found = one.execute("SELECT link FROM events WHERE id = ?", (newest[0],)).fetchone()
     except sqlite3.Error:
         return False

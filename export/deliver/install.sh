@@ -69,7 +69,18 @@ case $real in
 esac
 "$python" -c 'import venv' || refuse "Python's venv module is missing (on Debian: python3-venv)"
 
+case $version in
+  [0-9]*) ;;
+  *) refuse "the manifest names no version; fetch the archive again" ;;
+esac
 venv=$prefix/$version
+# The link that says which version runs; anything else of this name is somebody else's.
+before=$(readlink -- "$prefix/bin" || true)
+case $before in
+  [0-9]*/bin) ;;
+  *) [ ! -e "$prefix/bin" ] && [ -z "$before" ] ||
+    refuse "$prefix/bin is no link of this installation; choose another --prefix" ;;
+esac
 if [ -n "$dry" ]; then
   echo "archive is whole; Python $found is $python"
   echo "would make   $venv (venv, $(grep -c . "$here/requirements.txt") packages, hashes checked)"
@@ -97,10 +108,6 @@ if [ ! -e "$venv/.complete" ]; then
   : >"$venv/.complete"
 fi
 
-before=$(readlink -- "$prefix/bin" || true)
-if [ -e "$prefix/bin" ] && [ -z "$before" ]; then
-  refuse "$prefix/bin is no link of this installation; choose another --prefix"
-fi
 link() { ln -sfn -- "$1" "$prefix/bin.new" && mv -T -- "$prefix/bin.new" "$prefix/bin"; }
 link "$version/bin"
 code=0

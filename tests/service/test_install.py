@@ -125,10 +125,19 @@ def test_a_configuration_that_is_there_is_never_touched(root: Path) -> None:
 def test_an_interrupted_copy_of_the_configuration_is_completed(root: Path) -> None:
     (root / "etc/ncm-edge/lines/ncm-1").mkdir(parents=True)
     own = root / "etc/ncm-edge/lines/ncm-1/tags.toml"
-    own.write_text("# mine\n", encoding="utf-8")
+    own.write_bytes(b"# mine\n" + (ROOT / "firmware_config/lines/ncm-1/tags.toml").read_bytes())
     assert install(root) == 0
-    assert own.read_text(encoding="utf-8") == "# mine\n"
+    assert own.read_text(encoding="utf-8").startswith("# mine\n")
     assert (root / "etc/ncm-edge/appliance.toml").is_file()
+
+
+def test_what_was_there_and_what_was_added_must_go_together(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "etc/ncm-edge/lines/ncm-1").mkdir(parents=True)
+    (root / "etc/ncm-edge/lines/ncm-1/tags.toml").write_text("# none\n", encoding="utf-8")
+    assert install(root) == 1
+    assert "correct these" in capsys.readouterr().err
 
 
 def test_the_plants_configuration_with_a_key_for_the_service_alone(
@@ -250,9 +259,11 @@ def test_a_link_is_not_written_through(
     path = root / link
     path.parent.mkdir(parents=True)
     path.symlink_to(target)
-    assert install(root) == 1
-    assert says in capsys.readouterr().err
+    for words in (("--dry-run",), ()):
+        assert install(root, *words) == 2
+        assert says in capsys.readouterr().err
     assert not list(outside.rglob("*"))
+    assert not (root / "etc/ncm-edge").exists()
 
 
 def test_uninstalled_is_all_but_the_data(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -410,3 +421,25 @@ def test_the_places_the_units_name_are_ours() -> None:
     assert (ROOT / "systemd" / shipped.STICK).is_file()
     assert load(ROOT / "firmware_config").state_dir == Path(shipped.STATE)
     assert PurePosixPath("/etc/ncm-edge") == shipped.CONFIGURATION
+
+
+def test_check_and_reload_say_that_the_filter_of_this_machine_is_stale(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ["--config", str(root / "etc/ncm-edge")]
+    assert install(root) == 0
+    # The machine is the image from here on.
+    monkeypatch.setattr(shipped, "CONFIGURATION", PurePosixPath(root / "etc/ncm-edge"))
+    monkeypatch.setattr(record, "PLACE", PurePosixPath(root / record.PLACE.relative_to("/")))
+    monkeypatch.setattr(network, "PLACE", PurePosixPath(root / FILTER))
+    capsys.readouterr()
+    assert main(["check", *config]) == 0
+    assert "10-network.conf" not in capsys.readouterr().out
+    move(root / "etc/ncm-edge/lines/ncm-1/line.toml")
+    assert main(["check", *config]) == 0
+    assert "ncm-edge install --network" in capsys.readouterr().out
+    assert main(["reload", *config]) == 1  # nobody to reload, but it is said
+    assert "ncm-edge install --network" in capsys.readouterr().err
+    # Another configuration is not this machine's.
+    assert main(["check", "--config", str(ROOT / "firmware_config")]) == 0
+    assert "10-network.conf" not in capsys.readouterr().out

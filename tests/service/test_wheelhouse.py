@@ -169,6 +169,8 @@ def test_a_damaged_archive_installs_nothing(name: str, unpacked: Path, tmp_path:
         (("--prefix", "relative"), {}, "absolute path"),
         (("--prefix", "/opt/a b"), {}, "absolute path"),
         (("--prefix",), {}, "wants a folder"),
+        (("--prefix", "/"), {}, "no link of this installation"),
+        (("--prefix", "/usr"), {}, "no link of this installation"),
         ((), {"PYTHON": "/nowhere/python3"}, "does not run"),
     ],
 )

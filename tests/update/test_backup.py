@@ -237,6 +237,22 @@ def test_a_root_of_trust_that_the_backup_lacks_stays(
     assert (config / "trust" / "root.json").read_bytes() == pinned
 
 
+def test_a_state_behind_a_link_and_a_relative_path(
+    config: Path, old: Appliance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(old.state, 1)
+    (tmp_path / "link").symlink_to(old.state)
+    (tmp_path / "new").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for state in ("link", "old"):
+        words = ["--config", str(config), "--state", state]
+        assert main(["backup", f"{state}.backup", *words]) == DONE
+        words = ["--config", str(config), "--state", "new"]
+        assert main(["restore", f"{state}.backup", *words]) == DONE
+        with History(tmp_path / "new" / "history" / FILE_NAME) as found:
+            assert isinstance(found.verify(), Head)
+
+
 def test_a_dry_run_changes_nothing(
     config: Path, old: Appliance, new: Appliance, supplier: Supplier, stick: Put,
     backup: Callable[..., Path], capsys: pytest.CaptureFixture[str],

@@ -131,7 +131,6 @@ def _backup(options: argparse.Namespace, load: Load) -> int:
     from edge.cli import backup
     from edge.runtime.clock import SystemClock
 
-    options.line = None
     return backup.backup(
         load(options, state_dir=options.state), options.config, options.file,
         without=frozenset(options.without), clock=SystemClock(),
@@ -152,7 +151,6 @@ def _inventory(options: argparse.Namespace, load: Load) -> int:
     from edge.cli import inventory
     from edge.runtime.clock import SystemClock
 
-    options.line = None
     appliance = load(options)
     if options.sbom:
         return inventory.sbom(appliance, SystemClock())

@@ -51,7 +51,6 @@ MAKE_ROOM = 10
 """Most times the oldest rows are dropped for one write."""
 RETAIN_EVERY = 20
 """Minutes written between two looks at size and age."""
-DAY_S = 86_400.0
 CLOSE_S = 10.0
 """Longest wait for the last records at a stop."""
 
