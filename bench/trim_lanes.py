@@ -42,7 +42,10 @@ ACKNOWLEDGE_MIN = 15
 """Minutes after which the operator has inspected the NaOH line, found nothing he can mend in this
 batch, and acknowledges an anomaly: suggestions come again, against a new reference."""
 START_KG_PER_PH = 10.0
-"""Buffer of the reactor at the start: what a PI with one fixed gain has to be tuned for."""
+"""Buffer of the reactor at the start: what a PI with one fixed gain is tuned for if it shall never
+swing."""
+FULL_KG_PER_PH = 34.0
+"""Buffer of the full reactor: what it is tuned for if it shall serve most of the batch."""
 MINUTE_STEPS = 60 // STEP_S
 NAOH = 2
 
@@ -56,6 +59,8 @@ class Lane:
     controller: Controller
     temp_c: tuple[float, float, float] | None = None
     """(temperature, first, last minute): an upset the model has no parameter for."""
+    seed: int = 0
+    """Of the instruments' noise: the same under every controller, whatever lanes run beside it."""
 
 
 @dataclass(slots=True)
@@ -82,12 +87,19 @@ class Controller:
         return 0.0
 
 
+class RatioStation(Controller):
+    """No trim at all: the base follows the measured metal flow."""
+
+    fixed_base = False
+
+
 @dataclass(slots=True)
 class PlainPi(Controller):
     """PI on pH with one fixed gain, taken up by the operator every `accept_min` minutes."""
 
     tau_s: float
     accept_min: int = 1
+    kg_per_ph: float = START_KG_PER_PH
     _integral: float = 0.0
     _ratio: float = 0.0
 
@@ -95,7 +107,7 @@ class PlainPi(Controller):
         """Wanted trim, share of the base."""
         if view.m.ph_median is None:
             return self._ratio
-        error_kg = (view.ph_sp - view.m.ph_median) * START_KG_PER_PH
+        error_kg = (view.ph_sp - view.m.ph_median) * self.kg_per_ph
         gain = 3600.0 / (self.tau_s + THETA_S)
         applied = view.ratio * view.base_kg_h
         # External reset here as well: otherwise every gate would wind it up.
@@ -184,7 +196,7 @@ def run(
     courses = [lane.course for lane in lanes]
     model = twin.Model(plant, recipe, np.zeros(count))
     fixed = np.array([lane.controller.fixed_base for lane in lanes])
-    noise = np.random.default_rng([seed, 77])
+    noise = [np.random.default_rng([seed, 77, lane.seed]) for lane in lanes]
     rows = {
         name: twin.field(name)
         for name in ("meter_flow", "tank", "temp", "probe", "ph", "base", "sp", "ph_sp")
@@ -211,8 +223,9 @@ def run(
             _upset(model, lanes, minute)
         record = np.stack(steps)
         seen = {name: record[:, at] for name, at in rows.items()}
-        probe = seen["probe"] + noise.normal(0.0, PROBE_NOISE_PH, seen["probe"].shape)
-        meter = seen["meter_flow"].mean(0) * (1.0 + noise.normal(0.0, FLOW_NOISE, (4, count)))
+        white = np.stack([one.standard_normal((MINUTE_STEPS + 1, 4)) for one in noise], axis=-1)
+        probe = seen["probe"] + PROBE_NOISE_PH * white[:MINUTE_STEPS]
+        meter = seen["meter_flow"].mean(0) * (1.0 + FLOW_NOISE * white[MINUTE_STEPS])
         error = (seen["ph"] - seen["ph_sp"])[:, 0]
         errors[minute] = error[np.abs(error).argmax(0), np.arange(count)]
         flows[minute] = seen["sp"][:, NAOH].mean(0)
@@ -250,9 +263,9 @@ def lane(
     """A healthy batch of the twin with its ordinary `spread` or as built, and a disturbance."""
     scenario = Scenario(seed, severity=0)
     if spread:
-        made = Lane(shifts.draw(scenario), course_of(scenario, steps), controller)
+        made = Lane(shifts.draw(scenario), course_of(scenario, steps), controller, seed=seed)
     else:
-        made = Lane(shifts.as_built(), Course(steps, np.zeros(steps)), controller)
+        made = Lane(shifts.as_built(), Course(steps, np.zeros(steps)), controller, seed=seed)
     disturb(made)
     return made
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge.cli.progress import bar
+from edge.core.trim_words import text_of
 from edge.core.verdict import SEVERITY
 from edge.runtime.chain import Broken, Head, plain
 from edge.runtime.store.reader import History, HistoryError, StoredBatch, StoredEvent
@@ -160,10 +161,10 @@ def event_words(event: StoredEvent) -> str:
 
 def _trim_words(body: dict[str, Any]) -> str:
     if "trim_kg_h" not in body:
-        return f"withheld: {body['held'].replace('_', ' ')}"
+        return f"withheld: {text_of(body['held'])}"
     return (
         f"#{body['seq']} {body['state'].replace('_', ' ')}: {body['trim_kg_h']:+.1f} kg/h on "
-        f"{body['base_kg_h']:.1f} kg/h, {body['reason'].replace('_', ' ')}"
+        f"{body['base_kg_h']:.1f} kg/h, {text_of(body['reason'])}"
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge.cli.node_red import flow
 from edge.cli.node_red.flow import PanelLine
 from edge.config.types import Line, ModbusLink
-from edge.core import hmi, register_map
+from edge.core import hmi, register_map, structured_text
 
 DOCUMENTS = {
     "register_map.md": register_map.markdown,
@@ -19,6 +19,7 @@ DOCUMENTS = {
     "alarms.md": hmi.alarms_markdown,
     "alarms.csv": hmi.alarms_csv,
     "alarm_conditions.csv": hmi.conditions_csv,
+    "FB_EdgeAdvisor.st": structured_text.function_block,
 }
 """File -> what makes its text."""
 FLOW = "node-red-flow.json"

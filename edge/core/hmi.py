@@ -149,7 +149,8 @@ FACEPLATE = (
           shown_as="base → base + trim kg/h, limits, seconds left",
           blank_when="TRIM_OFFERED is 0, or TRIM_TTL is 0"),
     Field(label="Why", words=("TRIM_STATE", "TRIM_REASON"),
-          shown_as="text of the code: why offered, withheld or taken back", blank_when=_GONE),
+          shown_as="text of the code (register map): why offered, withheld or taken back",
+          blank_when=_GONE),
 )  # fmt: skip
 KEYS = (
     ("Accept, Reject", ("CONTROL", "TRIM_SEQ_ACK"),

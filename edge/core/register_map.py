@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 from edge.core import registers as reg
+from edge.core.trim_words import TEXTS
 
 _CODES: tuple[tuple[str, type[IntEnum] | type[IntFlag]], ...] = (
     ("STATUS bits", reg.Status),
@@ -70,8 +71,13 @@ def markdown() -> str:
     for title, codes in _CODES:
         flags = issubclass(codes, IntFlag)
         lines += ["", f"### {title}", "", (codes.__doc__ or "").strip(), ""]
-        lines += [f"| {'bit' if flags else 'code'} | name |", "|---|---|"]
-        lines += [f"| {_number(code)} | {code.name} |" for code in codes]
+        texts = {int(code): text for code, text in TEXTS.items()} if codes is reg.TrimReason else {}
+        lines += [f"| {'bit' if flags else 'code'} | name |{' text |' if texts else ''}"]
+        lines += ["|---|---|---|" if texts else "|---|---|"]
+        lines += [
+            f"| {_number(code)} | {code.name} |{f' {texts[int(code)]} |' if texts else ''}"
+            for code in codes
+        ]
     return "\n".join(lines) + "\n"
 
 

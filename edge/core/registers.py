@@ -28,6 +28,8 @@ INVALID = 0xFFFF
 """Says "no value" in every unsigned word whose row has `invalid` set."""
 TAGS_BAD_BITS = 64
 """Tags shown in TAGS_BAD; a line with more tags shows its first 64 there and all on the page."""
+CRC_POLYNOMIAL = 0xA001
+"""0x8005 reflected."""
 ADVISOR_TIMEOUT_S = 5
 """Seconds without a change of SEQ_HEAD after which the PLC treats the appliance as gone."""
 
@@ -219,7 +221,7 @@ class TrimReason(IntEnum):
     NAOH_WEIGHT_MISMATCH = 43
     TEMPERATURE_OUT = 44
     NAOH_DEMAND_ANOMALY = 45
-    """b left its own reference by more than the limit: a leak may hide behind the feedback."""
+    """The reactor needs more or less NaOH than in its own last hours: a leak may be hidden."""
     DEFECT_SUSPECTED = 46
     """The verdict suspects the NaOH path or the pH probes."""
     PREDICTED_PH_HIGH = 47
@@ -233,7 +235,7 @@ class TrimReason(IntEnum):
     NO_VERDICT = 51
     """No valid verdict guards the suggestion."""
     OUTSIDE_AUTHORITY = 52
-    """The NaOH flow is already further from the feed-forward than the advisor may ever go."""
+    """The NaOH flow is already as far from schedule x metal flow as the advisor may ever go."""
     AWAITING_EFFECT = 53
     """The last suggestion was just answered; its effect is awaited."""
 
@@ -305,7 +307,7 @@ def _crc_table() -> tuple[int, ...]:
     for byte in range(256):
         crc = byte
         for _ in range(8):
-            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+            crc = crc >> 1 ^ CRC_POLYNOMIAL if crc & 1 else crc >> 1
         table.append(crc)
     return tuple(table)
 

@@ -8,7 +8,8 @@ holds, offers and speaks with the PLC.
 The law is transparent on purpose:
 
     u   = u_ff (1 + b) + 3600 z / (tau_c + theta)      kg/h of NaOH solution
-    z   = [E*(pH_sp) - E*(pH)] V 1000 M_NaOH / w       kg of solution missing in the reactor
+    z   = [E*(pH_sp) - E*(pH)] V 1000 M_NaOH / w       kg of solution missing in the reactor,
+                                                       less the dead zone
     b  <- b + (1 - e^(-60/Ti)) (F_applied/u_ff - 1 - b),   Ti = 4 (tau_c + theta)
 
 b follows what was REALLY applied, so that a rejected, clamped or manual move never winds it up, and
@@ -27,6 +28,9 @@ THETA_S = 110.0
 TAU_MIN_S = 110.0
 DEAD_ZONE_KG = 1.0
 """Reagent error, kg of solution, below which the pH asks for nothing (advisory mode)."""
+DEAD_ZONE_PH = 0.03
+"""The same as a pH: what the dead zone is in a full reactor, and never more in a nearly empty one,
+where 1 kg is 0.1 pH."""
 PREDICT_S = 600.0
 PREDICT_MARGIN_PH = 0.10
 """Raising NaOH must not lift the pH predicted in `PREDICT_S` further than this above set-point."""
@@ -186,7 +190,7 @@ def propose(figures: Figures, settings: TrimSettings, tau_c_s: float) -> Move | 
     if not low <= high:
         return Held(TrimReason.OUTSIDE_AUTHORITY)
     steady = f.feedforward_kg_h * (1.0 + f.demand)
-    error_kg = f.error_kg if abs(f.error_kg) >= DEAD_ZONE_KG else 0.0
+    error_kg = _beyond_dead_zone(f)
     wanted = steady + 3600.0 * error_kg / (tau_c_s + THETA_S)
     flow = min(max(wanted, low), high)
     kg_ph_h = f.kg_per_ph * 3600.0 / PREDICT_S
@@ -208,6 +212,17 @@ def propose(figures: Figures, settings: TrimSettings, tau_c_s: float) -> Move | 
         reason=_reason(f, settings, error_kg),
         clamped=flow != wanted,
     )
+
+
+def _beyond_dead_zone(f: Figures) -> float:
+    """z less the dead zone, kg.
+
+    What lies beyond counts, not all of z: a correction that begins with the whole dead zone is
+    9 kg/h at the least, has to be taken back ten minutes later, and drives the pH away for as long
+    as a hold keeps it in force.
+    """
+    dead_kg = min(DEAD_ZONE_KG, DEAD_ZONE_PH * f.kg_per_ph)
+    return math.copysign(max(abs(f.error_kg) - dead_kg, 0.0), f.error_kg)
 
 
 def _reason(f: Figures, settings: TrimSettings, error_kg: float) -> TrimReason:

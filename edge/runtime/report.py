@@ -14,6 +14,7 @@ from edge.config.types import Appliance
 from edge.core.line import LineCore
 from edge.core.tags import Quality, Reason
 from edge.core.trim import Expired, Held, Offered
+from edge.core.trim_words import TEXTS
 from edge.core.verdict import Verdict
 from edge.runtime import diagnostics
 from edge.runtime.line import LineRunner
@@ -117,9 +118,9 @@ def trim_text(core: LineCore) -> str:
                 f"{offer.base_kg_h:.1f} kg/h, predicted pH {offer.predicted_ph:.2f}"
             )
         case Held(reason):
-            return f"held: {_words(reason.name)}"
+            return f"held: {TEXTS[reason]}"
         case Expired(seq, reason):
-            return f"#{seq} {_words(advice.state.name)}: {_words(reason.name)}"
+            return f"#{seq} {_words(advice.state.name)}: {TEXTS[reason]}"
 
 
 def _words(name: str) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edge.core.schedule import Schedule
 from edge.twin import params, shifts
-from edge.twin.course import STEP_S
+from edge.twin.course import STEP_S, Course
 from edge.twin.model import Model, field, sample
 from edge.twin.params import Array
 from edge.twin.readings import readings
@@ -54,10 +54,12 @@ class LivePlant:
     """One plant in time. Equal scenarios and equal trims give equal seconds, bit for bit."""
 
     def __init__(
-        self, scenario: Scenario, schedule: Schedule, *, start_minute: float = 0.0
-    ) -> None:
+        self, scenario: Scenario, schedule: Schedule, *, start_minute: float = 0.0,
+        course: Course | None = None, plant: shifts.Plant | None = None,
+    ) -> None:  # fmt: skip
         """The plant at `start_minute` of its batch, trimmed by its own operator until then.
 
+        `course` and `plant` replace what `scenario` would draw; its seed goes on to make the noise.
         Raises ValueError when `start_minute` lies outside the schedule.
         """
         if not 0.0 <= start_minute < schedule.end_min:
@@ -67,8 +69,8 @@ class LivePlant:
             )
         self.scenario, self.schedule = scenario, schedule
         self._recipe = sample(schedule)
-        self._course = course_of(scenario, self._recipe.steps)
-        own = shifts.draw(scenario)
+        self._course = course or course_of(scenario, self._recipe.steps)
+        own = plant or shifts.draw(scenario)
         self._plant = shifts.stack([own])
         self._model = Model(self._plant, self._recipe, np.array([float(scenario.operator)]))
         self._instruments = Instruments(scenario.seed, self._course, own)

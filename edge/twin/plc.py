@@ -1,9 +1,9 @@
 """FB_EdgeAdvisor: what the program in the plant's PLC does with block W, once a second.
 
 Pure: `scan` takes the words that stand in the PLC's memory and the state of the process, and
-returns the words of block R and the trim to add to the recipe's NaOH set-point. It is the twin's
-copy of the function block that the plant's engineer loads into a real PLC; the safety of the trim
-rests on it and not on the appliance.
+returns the words of block R and the trim to add to the recipe's NaOH set-point. The safety of the
+trim rests on it and not on the appliance. `edge.core.structured_text` is the same block in
+Structured Text, for a real PLC; tests/plc runs both side by side.
 
 Is the block believed?          Head = tail, CRC, map version (`decode_block_w`), and a heartbeat
                                 that moved within 5 s. Otherwise every flag is masked and the offer
@@ -11,7 +11,8 @@ Is the block believed?          Head = tail, CRC, map version (`decode_block_w`)
 Is the advisor gone?            No believable block with a new heartbeat for 5 s: an accepted trim
                                 is ramped back to the recipe. One torn block does not move the trim.
 Is an offer shown to the panel? Block believed, TRIM_STATE offered, TTL above 0, advice enabled,
-                                batch running. An answered number is never shown again.
+                                batch running. An answered number is never shown again. The limits
+                                of the PLC are entered and possible.
 Does an ACCEPT act?             The base it was computed from is still the base (tolerance), and the
                                 SIMULATION bit is clear or this PLC is itself simulated.
                                 Otherwise the PLC answers REJECT for the operator.
@@ -35,6 +36,15 @@ from edge.core.registers import (
     TrimReason,
     TrimState,
 )
+from edge.core.structured_text import (
+    ANSWER_MIN_S,
+    ANSWER_S,
+    AUTHORITY_MAX,
+    BASE_MAX_KG_H,
+    RATE_MAX_KG_H_MIN,
+    SAFE_KG_H_MIN,
+    TOLERANCE_MAX,
+)
 from edge.twin.operator import AcceptAfter, Answer, Offer, Operator
 
 
@@ -52,12 +62,19 @@ class PlcSettings:
     """Share of the base by which TRIM_BASE may differ from the PLC's own."""
     act_on_simulation: bool = True
     """Obey a block with the SIMULATION bit. True only because this PLC is simulated as well."""
-    answer_s: int = 10
-    """Seconds an ACCEPT or REJECT stays in CONTROL unless the appliance takes note earlier."""
-    answer_min_s: int = 2
     acknowledge_s: int | None = None
     """Seconds after which the operator has looked for a suspected leak and acknowledges, so that
     the pH is held again until the line can be stopped; None: never."""
+
+    @property
+    def possible(self) -> bool:
+        """All four limits are entered and none is absurd; without them nothing acts."""
+        return (
+            0.0 < self.authority <= AUTHORITY_MAX
+            and 0.0 < self.ramp_kg_h_min <= RATE_MAX_KG_H_MIN
+            and 0.0 < self.fallback_kg_h_min <= RATE_MAX_KG_H_MIN
+            and 0.0 < self.base_tolerance <= TOLERANCE_MAX
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +82,18 @@ class Process:
     """What the PLC knows about its own line in this second."""
 
     base_kg_h: float = 0.0
-    """NaOH set-point of the recipe, without trim; 0 on a line that doses no NaOH."""
+    """NaOH set-point of the recipe, without trim; 0 on a line that doses no NaOH. What is no number
+    or more than TRIM_BASE can say carries no trim."""
     minute: float = 0.0
     phase: int = 0
     """Running schedule step, 1-based; 0 none."""
     state: PackML = PackML.EXECUTE
     batch_id: int = 0
+
+    @property
+    def doses(self) -> bool:
+        """There is a base that a trim can be a share of."""
+        return 0.0 < self.base_kg_h <= BASE_MAX_KG_H
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +155,8 @@ class PlcBlock:
         """One PLC second: 64 words of block W -> (16 words of block R, trim in kg/h)."""
         decision, fault = self._believe(words)
         running = process.state is PackML.EXECUTE
-        offer = self._offer(decision) if running and self.advice_enabled else None
+        limited = self.settings.possible
+        offer = self._offer(decision) if running and self.advice_enabled and limited else None
         note = self.panel.note
         if offer is not None:
             answer = self.operator.answer(offer)
@@ -140,13 +164,19 @@ class PlcBlock:
                 note = self._answer(answer, offer, decision, process)
                 offer = None
         gone = self._age_s >= ADVISOR_TIMEOUT_S
-        if self._target and (gone or not self.advice_enabled):
+        if self._target and (gone or not self.advice_enabled or not limited):
             self._target = 0.0
-            cause = "advisor gone" if gone else "advice switched off"
+            cause = (
+                "advisor gone"
+                if gone
+                else (
+                    "limits missing or impossible" if self.advice_enabled else "advice switched off"
+                )
+            )
             note = f"{cause}: trim goes back to the recipe"
         if process.state in (PackML.COMPLETE, PackML.ABORTED, PackML.IDLE):
             self._target = self._ratio = 0.0
-        trim_kg_h = self._ramp(process.base_kg_h, gone=gone)
+        trim_kg_h = self._ramp(process, gone=gone)
         self._fade_pulse(decision)
         self._acknowledge(decision)
         self.panel = Panel(
@@ -164,20 +194,26 @@ class PlcBlock:
         try:
             block = decode_block_w(words)
         except BlockError as error:
-            self._age_s += 1  # a torn or damaged block is no sign of life
+            self._silent()  # a torn or damaged block is no sign of life
             return None, str(error)
-        self._age_s = 0 if block.seq != self._seq else self._age_s + 1
+        if block.seq != self._seq:
+            self._age_s = 0
+        else:
+            self._silent()
         self._seq = block.seq
         if self._age_s >= ADVISOR_TIMEOUT_S:
             return None, f"advisor gone: heartbeat {block.seq} unchanged for {self._age_s} s"
         return block.decision, ""
+
+    def _silent(self) -> None:
+        self._age_s = min(self._age_s + 1, 0xFFFF)
 
     def _offer(self, decision: Decision | None) -> Offer | None:
         if decision is None or decision.trim_state is not TrimState.OFFERED:
             return None
         if decision.trim_ttl_s <= 0 or decision.trim_base_kg_h is None:
             return None
-        if decision.trim_seq == self._answered:
+        if decision.trim_seq in (0, self._answered):
             return None
         seq, shown_s = self._shown
         self._shown = (decision.trim_seq, shown_s + 1 if seq == decision.trim_seq else 0)
@@ -210,7 +246,7 @@ class PlcBlock:
         """Why the PLC may not act on an accepted suggestion; "" if it may."""
         if decision.status & Status.SIMULATION and not self.settings.act_on_simulation:
             return "by the PLC: SIMULATION bit set"
-        if process.base_kg_h <= 0.0 or offer.base_kg_h <= 0.0:
+        if not process.doses or offer.base_kg_h <= 0.0:
             return "by the PLC: no NaOH set-point"
         moved = abs(offer.base_kg_h - process.base_kg_h)
         if moved > self.settings.base_tolerance * process.base_kg_h:
@@ -220,10 +256,13 @@ class PlcBlock:
             )
         return ""
 
-    def _ramp(self, base_kg_h: float, *, gone: bool) -> float:
-        if base_kg_h <= 0.0:
+    def _ramp(self, process: Process, *, gone: bool) -> float:
+        base_kg_h = process.base_kg_h
+        if not process.doses:
             return 0.0
         rate = self.settings.fallback_kg_h_min if gone else self.settings.ramp_kg_h_min
+        if not self.settings.possible:
+            rate = SAFE_KG_H_MIN
         step = rate / 60.0 / base_kg_h
         self._ratio += min(max(self._target - self._ratio, -step), step)
         return self._ratio * base_kg_h
@@ -236,17 +275,13 @@ class PlcBlock:
         noted = decision is not None and (
             decision.trim_seq != self._answered or decision.trim_state is not TrimState.OFFERED
         )
-        if self._pulse_s > self.settings.answer_s or (
-            noted and self._pulse_s > self.settings.answer_min_s
-        ):
+        if self._pulse_s > ANSWER_S or (noted and self._pulse_s > ANSWER_MIN_S):
             self._pulse = Control.NONE
 
     def _acknowledge(self, decision: Decision | None) -> None:
         """Press ACKNOWLEDGE once per suspicion, for as long as an answer stands."""
         after_s = self.settings.acknowledge_s
-        suspected = (
-            decision is not None and decision.trim_reason is TrimReason.NAOH_DEMAND_ANOMALY
-        )
+        suspected = decision is not None and decision.trim_reason is TrimReason.NAOH_DEMAND_ANOMALY
         self._suspected_s = self._suspected_s + 1 if suspected else 0
         if after_s is not None and self._suspected_s == after_s:
             self._pulse, self._pulse_s = Control.ACKNOWLEDGE, 0

@@ -212,11 +212,18 @@ def _metadata(data: bytes, kind: type[Signed], what: str) -> Metadata[Any]:
     try:
         # python-tuf takes the keys it knows out of the dictionary it is given.
         document: Metadata[Any] = Metadata.from_dict(raw)
+        # Nobody signs what stands inside a signature: a key's name and 128 digits, nothing else.
+        named = all(
+            isinstance(keyid, str) and not item.unrecognized_fields
+            for keyid, item in document.signatures.items()
+        )
         spelt = all(item.signature == item.signature.lower() for item in _signatures(document))
     except _LOADING as error:
         raise Refused(Code.BAD_DOCUMENT, f"{what}: {error}") from None
     if not isinstance(document.signed, kind):
         raise Refused(Code.BAD_DOCUMENT, f"{what}: is a {document.signed.type} document")
+    if not named:
+        raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature holds more than key and digits")
     if not spelt:
         raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature is not in lower-case hexadecimal")
     if canonical(document.to_dict()) != data:

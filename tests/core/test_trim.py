@@ -14,6 +14,7 @@ from edge.core.registers import TrimReason
 from edge.core.trim import (
     AUTHORITY_MAX,
     DEAD_ZONE_KG,
+    DEAD_ZONE_PH,
     Figures,
     Held,
     Move,
@@ -39,6 +40,7 @@ STILL = Figures(
     base_kg_h=200.0, in_force_kg_h=200.0,
 )  # fmt: skip
 TAU_S = 300.0
+DEAD_KG = DEAD_ZONE_PH * STILL.kg_per_ph
 
 
 def move(**changes: float) -> Move:
@@ -55,13 +57,23 @@ def held(**changes: float) -> TrimReason:
 
 def test_on_target_nothing_is_asked() -> None:
     assert held() is TrimReason.ON_TARGET
-    assert held(error_kg=DEAD_ZONE_KG * 0.99) is TrimReason.ON_TARGET
+    assert held(error_kg=DEAD_ZONE_KG * 0.99, kg_per_ph=40.0) is TrimReason.ON_TARGET
     assert held(demand=0.4 / 200.0) is TrimReason.ON_TARGET
+
+
+def test_what_lies_beyond_the_dead_zone_counts_and_the_zone_shrinks_with_the_reactor() -> None:
+    per_kg = 3600.0 / (TAU_S + 110.0)
+    full = move(error_kg=DEAD_ZONE_KG + 0.2, kg_per_ph=40.0)
+    assert full.trim_kg_h == pytest.approx(0.2 * per_kg)
+    assert move(error_kg=-DEAD_ZONE_KG - 0.2, kg_per_ph=40.0).trim_kg_h == -full.trim_kg_h
+    # In a nearly empty reactor 1 kg is 0.1 pH.
+    empty = move(error_kg=0.5, kg_per_ph=10.0, ph=11.15)
+    assert empty.trim_kg_h == pytest.approx((0.5 - DEAD_ZONE_PH * 10.0) * per_kg)
 
 
 def test_missing_reagent_is_made_up_over_the_closed_loop_time() -> None:
     up = move(error_kg=1.5, ph=11.1)
-    assert up.trim_kg_h == pytest.approx(3600.0 * 1.5 / (TAU_S + 110.0))
+    assert up.trim_kg_h == pytest.approx(3600.0 * (1.5 - DEAD_KG) / (TAU_S + 110.0))
     assert up.reason is TrimReason.PH_LOW
     assert not up.clamped
     assert up.predicted_ph == pytest.approx(11.1 + up.trim_kg_h / 6.0 / 20.0)
@@ -77,7 +89,7 @@ def test_reasons_follow_the_ph() -> None:
 
 def test_the_trim_is_counted_from_the_base_not_from_the_flow_in_force() -> None:
     already = move(error_kg=-1.5, ph=11.3, base_kg_h=200.0, in_force_kg_h=206.0, demand=0.03)
-    assert already.trim_kg_h == pytest.approx(6.0 - 3600.0 * 1.5 / 410.0)
+    assert already.trim_kg_h == pytest.approx(6.0 - 3600.0 * (1.5 - DEAD_KG) / 410.0)
 
 
 def test_rate_and_authority_clamp_and_say_so() -> None:

@@ -19,6 +19,7 @@ from edge.core.conditions import TABLE, Condition, Text
 from edge.core.registers import Ne107, TrimReason, TrimState
 from edge.core.tags import Quality, Reason, Row
 from edge.core.trim import Expired, Held, Offered
+from edge.core.trim_words import TEXTS
 from edge.core.verdict import NoScore, Verdict
 from edge.runtime import report
 from edge.runtime.clock import LoopClock
@@ -116,7 +117,8 @@ def test_a_suggestion_is_shown_with_its_base(app: App) -> None:
 def test_every_reason_to_withhold_or_withdraw_has_words(app: App) -> None:
     core = app.lines[0].core
     for reason in TrimReason:
-        words = reason.name.lower().replace("_", " ")
+        words = TEXTS[reason]
+        assert 0 < len(words) <= 60
         core.desk.advice = replace(core.desk.advice, outcome=Held(reason), reason=reason)
         assert report.trim_text(core) == f"held: {words}"
         gone = replace(core.desk.advice, outcome=Expired(7, reason), state=TrimState.EXPIRED)

@@ -116,12 +116,12 @@ def test_a_plc_program_in_stop_withdraws_the_suggestion(
             await rig.run(60)
             assert rig.block().seq == block.seq + 60
             assert rig.block().decision.plc_age_s == pytest.approx(68, abs=2)
-            assert "plc silent" in rig.status()["lines"][0]["trim"]["text"]
+            assert "PLC silent" in rig.status()["lines"][0]["trim"]["text"]
             plc.stopped = False
             await rig.run(10)
             assert Condition.PLC_SILENT not in rig.raised()
             await rig.run(60)
-            assert "plc silent" not in rig.status()["lines"][0]["trim"]["text"]
+            assert "PLC silent" not in rig.status()["lines"][0]["trim"]["text"]
 
     virtual(main())
 

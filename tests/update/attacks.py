@@ -420,6 +420,14 @@ ATTACKS: Mapping[str, Attack] = {
     "an unsigned field beside the signed ones": (
         Code.BAD_DOCUMENT, lambda s: s.put(edited(s.good(), lambda d: b'{"a":1,' + d[1:])),
     ),
+    "an unsigned field inside a signature": (
+        Code.BAD_DOCUMENT,
+        lambda s: s.put(edited(s.good(), signatures(lambda f: f[0].update(a=1)))),
+    ),
+    "a signature that names no key": (
+        Code.BAD_DOCUMENT,
+        lambda s: s.put(edited(s.good(), signatures(lambda f: f[0].update(keyid=None)))),
+    ),
     # Names and sizes in a signed manifest: a supplier's slip must not write elsewhere either.
     "path traversal": (Code.BAD_NAME, named("../../../etc/passwd")),
     "absolute path": (Code.BAD_NAME, named("/etc/passwd")),
