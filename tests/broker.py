@@ -75,11 +75,11 @@ class Broker:
             tail.kill()
         return self
 
-    def stop(self, *, kill: bool = False) -> None:
-        """End it; killed, it forgets what it has not written."""
+    def stop(self) -> None:
+        """End it; it keeps what it has taken."""
         process, self._process = self._process, None
         if process is not None:
-            (process.kill if kill else process.terminate)()
+            process.terminate()
             process.wait(PATIENCE_S)
 
     def said(self) -> str:

@@ -152,7 +152,7 @@ def test_ten_minutes_without_a_broker_cost_no_row(
     assert set(log.values()) <= {1}
 
 
-def test_a_broker_killed_in_mid_stream_loses_nothing(
+def test_a_broker_restarted_in_mid_stream_loses_nothing(
     appliance: Appliance, broker: Broker, consumer: Consumer
 ) -> None:
     async def main() -> None:
