@@ -428,6 +428,13 @@ ATTACKS: Mapping[str, Attack] = {
         Code.BAD_DOCUMENT,
         lambda s: s.put(edited(s.good(), signatures(lambda f: f[0].update(keyid=None)))),
     ),
+    "a blank within a signature": (
+        Code.BAD_DOCUMENT,
+        lambda s: s.put(edited(
+            s.good(),
+            signatures(lambda f: f[0].update(sig=f[0]["sig"][:20] + " " + f[0]["sig"][20:])),
+        )),
+    ),
     # Names and sizes in a signed manifest: a supplier's slip must not write elsewhere either.
     "path traversal": (Code.BAD_NAME, named("../../../etc/passwd")),
     "absolute path": (Code.BAD_NAME, named("/etc/passwd")),

@@ -109,6 +109,7 @@ PASSES: Mapping[str, str] = {
     "blanks between the words": _SPELT,
     "an unsigned field beside the signed ones": _SPELT,
     "an unsigned field inside a signature": _SPELT,
+    "a blank within a signature": _SPELT,
     "a manifest without files": _SITE,
     "a manifest that delegates": _SITE,
     "an unknown kind": _SITE,
