@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge import __version__
-from edge.cli.parsers import certificate, records, updates
+from edge.cli.parsers import certificate, page, records, updates
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   ncm-edge run --config /etc/ncm-edge        the daemon, as systemd starts it
   ncm-edge reload --config /etc/ncm-edge     have the daemon take changed files, or say why not
   ncm-edge status --watch                    what the daemon says; exit code = NE 107 number
+  ncm-edge page --config /etc/ncm-edge       the operator page on http://127.0.0.1:8480/
   ncm-edge certificate --show                certificates of OPC UA links, days left
   ncm-edge history list                      what was kept: batches, worst severity, exports
   ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
@@ -168,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         "--watch", action="store_true", help="print again every second until stopped"
     )
     status.set_defaults(function=_status)
+    page.add(commands, site)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
     return parser
