@@ -12,13 +12,13 @@ from html import escape
 from edge.core.topology import Component, Topology
 from edge.page.layout import Layout, Place, arrange
 
-BOX, GAP, ROW = 176, 34, 54
+BOX, GAP, ROW = 190, 30, 45
 """Width of a component, room for lines beside it, height of a row."""
 TALLEST = 2.2
 """Rows of a component that gives its feeds no straight way in."""
 PAD = 5.0
 BELOW = 26
-ONE_LINE = 24
+ONE_LINE = 23
 """Characters of code and name that fit on one line."""
 LETTERS = {
     "drive": "M", "motor": "M", "meter": "F", "instrument": "I", "gearbox": "G", "bearing": "B",
@@ -98,37 +98,42 @@ def _component(component: Component, box: Box) -> str:
     shape = "context" if not component.reportable else "component"
     return (
         f'<g id="component-{code}" class="{shape}" data-code="{code}" data-name="{name}" '
-        f'role="button" tabindex="0" aria-pressed="false" aria-label="{code} {name}">'
+        f'role="button" tabindex="0" aria-pressed="false">'
         f'<rect class="halo" x="{x - 1:g}" y="{y - 1:g}" width="{w + 2:g}" height="{h + 2:g}"/>'
         f'<rect class="body" x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="{_round(h)}"/>'
         f"{_title(component, x + 8, middle)}"
-        f"{_parts(component, x + 8, middle + (5 if _long(component) else 2))}"
-        f'<text class="note" x="{x + w - 8:g}" y="{middle + 15:g}" text-anchor="end"></text>'
-        f'<g class="flag"><path d="M{x + w - 30:g} {y - 5:g}h34v18h-34z"/>'
-        f'<text class="mark" x="{x + w - 13:g}" y="{y + 8:g}" text-anchor="middle"></text></g></g>'
+        f"{_parts(component, x + 8 + _second_width(component), middle)}"
+        f'<text class="note" x="{x + w - 8:g}" y="{y + h - 6:g}" text-anchor="end"></text>'
+        f'<g class="flag"><path d="M{x + w - 108:g} {y + h - 17:g}h110v19h-110z"/>'
+        f'<text class="mark" x="{x + w - 53:g}" y="{y + h - 3:g}" text-anchor="middle"></text></g></g>'
     )
-
-
-def _long(component: Component) -> bool:
-    return len(component.code) + len(component.name) > ONE_LINE
 
 
 def _title(component: Component, x: float, middle: float) -> str:
     """Code and name, on two lines where one is too short."""
-    first, second = component.name, ""
-    if _long(component):
-        room = ONE_LINE - len(component.code)
-        cut = first.rfind(" ", 0, room + 1)
-        cut = room if cut <= 0 else cut
-        first, second = first[:cut], first[cut:].strip()[: ONE_LINE + 2]
-    y = middle - (11 if second else 6)
+    first, second = _split(component)
     out = (
-        f'<text class="code" x="{x:g}" y="{y:g}">{escape(component.code)}'
-        f'<tspan class="name" dx="5">{escape(first)}</tspan></text>'
+        f'<text class="code" x="{x:g}" y="{middle - 3:g}">{escape(component.code)}'
+        f'<tspan class="name"> {escape(first)}</tspan></text>'
     )
     if second:
-        out += f'<text class="name" x="{x:g}" y="{middle + 2:g}">{escape(second)}</text>'
+        out += f'<text class="name" x="{x:g}" y="{middle + 11:g}">{escape(second)}</text>'
     return out
+
+
+def _split(component: Component) -> tuple[str, str]:
+    """The name's first and second line."""
+    name, room = component.name, ONE_LINE - len(component.code)
+    if len(name) <= room:
+        return name, ""
+    cut = name.rfind(" ", 0, room + 1)
+    cut = room if cut <= 0 else cut
+    return name[:cut], name[cut:].strip()[:ONE_LINE]
+
+
+def _second_width(component: Component) -> float:
+    second = _split(component)[1]
+    return 7.0 * len(second) + 8 if second else 0.0
 
 
 def _round(height: float) -> int:
@@ -141,7 +146,7 @@ def _parts(component: Component, x: float, y: float) -> str:
     for i, part in enumerate(component.parts):
         left = x + i * 20
         out.append(
-            f'<g class="part" data-part="{escape(part)}"><title>{escape(part)}</title>'
+            f'<g class="part" data-part="{escape(part)}" aria-hidden="true">'
             f"{_symbol(part, left, y)}</g>"
         )
     return "".join(out)

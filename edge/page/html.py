@@ -49,7 +49,7 @@ def frame(
         f'<svg class="hidden" aria-hidden="true">{NE107_SYMBOLS}</svg>'
         f"<header><h1>{escape(title)}</h1>"
         '<p id="simulated" hidden>SIMULATED: never act on it</p>'
-        f"{nav}"
+        f'<p id="batch"></p>{nav}'
         '<p id="health"><svg class="ne107" aria-hidden="true"><use href="#ne0"></use></svg>'
         '<span id="health-word">waiting</span></p><p id="age">no news yet</p></header>'
         '<p id="stale" role="alert"></p>'
@@ -88,7 +88,8 @@ def now(line: Site, lines: int, batch: str) -> str:
     batches = line["batches"]
     body = f"""
 <section id="trust" aria-labelledby="trust-head"><h2 id="trust-head">May I trust it?</h2>
-<p id="trust-says"></p><dl id="trust-list"></dl><ul id="conditions"></ul></section>
+<p id="trust-says"></p><dl id="trust-list"></dl>
+<div id="standing" tabindex="0" role="region" aria-label="Conditions"><ul id="conditions"></ul></div></section>
 <section id="danger" aria-labelledby="danger-head"><h2 id="danger-head">{
         "Is the batch in danger?" if batches else "Is the line in danger?"}</h2>
 <div id="verdict"><p id="probability"></p><p id="severity"></p><p id="case"></p></div>
@@ -131,7 +132,7 @@ def tags(line: Site, lines: int, batch: str) -> str:
 
 
 CHECKLIST = (
-    "Every tag below is good, and its value is the one the plant's own display shows.",
+    "Every tag is good, and its value is the one the plant's own display shows.",
     "Registers: the raw words of two tags agree with what the PLC's programming tool shows.",
     "Block W: the PLC shows the same SEQ_HEAD, and it moves every second.",
     "Block R: the heartbeat moves; keys at the panel show in CONTROL.",
@@ -142,14 +143,14 @@ CHECKLIST = (
 def commissioning(line: Site, lines: int) -> str:
     """Tag table, raw words, blocks."""
     checks = "".join(f"<li>{escape(text)}</li>" for text in CHECKLIST)
-    head = ("tag", "what", "component", "value", "unit", "quality", "why", "age s", "raw words",
+    head = ("tag", "what", "component", "value", "quality", "why", "age s", "raw words",
             "where")  # fmt: skip
     cells = "".join(f'<th scope="col">{word}</th>' for word in head)
     rows = "".join(_row(tag, code) for code, tag in _sorted(line))
     block = (
         '<section aria-labelledby="block-{0}-head"><h2 id="block-{0}-head">{1}</h2>'
         '<p id="block-{0}-says"></p><div class="scroll" tabindex="0" role="region" '
-        'aria-labelledby="block-{0}-head"><table><thead><tr><th scope="col">word</th>'
+        'aria-label="Words of block {0}"><table><thead><tr><th scope="col">word</th>'
         '<th scope="col">name</th><th scope="col">raw</th><th scope="col">says</th></tr></thead>'
         '<tbody id="block-{0}"></tbody></table></div></section>'
     )
@@ -157,7 +158,7 @@ def commissioning(line: Site, lines: int) -> str:
         '<section id="table" aria-labelledby="table-head"><h2 id="table-head">Tags</h2><p>'
         '<button type="button" id="only" aria-pressed="false">only what is not good</button> '
         '<span id="table-says" role="status"></span></p><div class="scroll" tabindex="0" '
-        'role="region" aria-labelledby="table-head"><table><thead><tr>'
+        'role="region" aria-label="Table of tags"><table><thead><tr>'
         f'{cells}</tr></thead><tbody id="rows">{rows}</tbody></table></div></section><div>'
         + block.format("W", "Block W, as the PLC was read back")
         + block.format("R", "Block R, what the PLC says")
@@ -182,7 +183,7 @@ def _row(tag: Site, code: str) -> str:
     name = escape(tag["name"])
     return (
         f'<tr data-tag="{name}"><th scope="row">{name}</th><td>{escape(tag["text"])}</td>'
-        f"<td>{escape(code)}</td><td></td><td>{escape(tag['unit'])}</td><td></td><td></td><td></td>"
+        f"<td>{escape(code)}</td><td></td><td></td><td></td><td></td>"
         f"<td></td><td>{escape(tag['where'])}</td></tr>"
     )
 

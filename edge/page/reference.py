@@ -73,7 +73,7 @@ def about(card: ModelCard, warn_probability: float | None) -> dict[str, Any]:
 def hit_rate(card: ModelCard, severity: int) -> str:
     """How often a verdict of this severity was right in validation, as a sentence."""
     table = card.metrics.get("severity_confusion")
-    data = "simulated " if card.simulated else ""
+    data = " (simulated)" if card.simulated else ""
     try:
         said = [int(row[severity]) for row in table] if table else []
         of_level = sum(map(int, table[severity])) if table else 0
@@ -84,11 +84,10 @@ def hit_rate(card: ModelCard, severity: int) -> str:
     total = sum(said)
     if severity == 0:
         return (
-            f"Validated on {data}batches: of {total} called normal, {said[0]} were normal, and "
-            f"{said[3]} had a failure a day ahead."
+            f"Validated{data}: of {total} batches called normal, {said[0]} were, and {said[3]} had "
+            "a failure a day ahead."
         )
     return (
-        f"Validated on {data}batches: of {total} called severity {severity}, {total - said[0]} had "
-        f"a defect, {said[severity]} exactly this one. Of {of_level} such batches it found "
-        f"{said[severity]}."
+        f"Validated{data}: of {total} batches called severity {severity}, {total - said[0]} had a "
+        f"defect, {said[severity]} exactly this one; {said[severity]} of {of_level} were found."
     )

@@ -25,11 +25,14 @@ NE107_SAYS = {
 }
 SEVERITY = ("normal", "severity 1", "severity 2", "severity 3")
 MEANS = (
-    "no sign of a defect",
-    "D-3: a failure in about three days",
-    "D-2: a failure in about two days",
-    "D-1: a failure within about a day",
+    "no flag is raised",
+    "a failure in about three days",
+    "a failure in about two days",
+    "a failure within about a day",
 )
+
+
+OPEN = (TrimState.OFFERED, TrimState.ACCEPTED, TrimState.APPLIED_WITH_CLAMP)
 
 
 def age(document: Doc | None, age_s: float | None) -> dict[str, Any]:
@@ -168,8 +171,12 @@ def _trust(section: Doc, words: Sequence[int]) -> list[dict[str, str]]:
 
 
 def _advice(section: Doc, wire: Doc | None, words: Sequence[int]) -> dict[str, Any]:
-    out: dict[str, Any] = {"text": section["trim"]["text"], "state": section["trim"]["state"],
-                           "demand": section["trim"]["demand"], "rows": []}  # fmt: skip
+    text = section["trim"]["text"]
+    held = text.removeprefix("held: ")
+    out: dict[str, Any] = {
+        "text": text if held == text else f"No suggestion: {held}",
+        "state": section["trim"]["state"], "demand": section["trim"]["demand"], "rows": [],
+    }  # fmt: skip
     if wire is None or blocks.sound(words):
         return out
     base, ttl = blocks.number(words, "TRIM_BASE"), blocks.number(words, "TRIM_TTL") or 0.0
@@ -180,17 +187,18 @@ def _advice(section: Doc, wire: Doc | None, words: Sequence[int]) -> dict[str, A
         blocks.number(words, name) or 0.0 for name in ("TRIM_NAOH", "TRIM_LO", "TRIM_HI")
     )
     left_s = ttl - wire["blocks"]["W"]["age_s"]
-    open_ = state == TrimState.OFFERED
-    out["rows"] = [
-        ["NaOH", f"{base:.1f} → {base + trim:.1f} kg/h ({trim:+.1f})"],
-        ["limits", f"{low:+.1f} to {high:+.1f} kg/h on the base"],
-        ["expires", f"in {left_s:.0f} s" if open_ and left_s > 0 else "closed"],
-        ["number", f"{blocks.number(words, 'TRIM_SEQ'):.0f}"],
-    ]
+    if state in OPEN:
+        out["rows"] = [
+            ["NaOH", f"{base:.1f} → {base + trim:.1f} kg/h ({trim:+.1f})"],
+            ["limits", f"{low:+.1f} to {high:+.1f} kg/h on {base:.1f}"],
+        ]
+    if state == TrimState.OFFERED:
+        text = f"in {left_s:.0f} s unless accepted at the panel" if left_s > 0 else "now"
+        out["rows"].append(["expires", text])
     panel = _block(wire, "R")
     for entry in blocks.entries("R", panel):
         if entry.name == "TRIM_APPLIED" and state != TrimState.OFFERED:
-            out["rows"].append(["in force", f"{entry.value} after the PLC's clamp and ramp"])
+            out["rows"].append(["in force", f"{entry.value}, says the PLC"])
     return out
 
 

@@ -35,7 +35,7 @@ export function chart(place, x, lines, options = {}) {
   if (!width || !height) return null;
   const scale = options.range ? { range: options.range } : {};
   const config = {
-    width, height, padding: [4, 6, 0, 0],
+    width, height, padding: [8, 8, 0, 0],
     legend: { show: false },
     cursor: options.select ? { x: false, y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } }
       : { show: false },
@@ -85,7 +85,8 @@ export function heat(canvas, map, order, groups, marked) {
   const image = new ImageData(map.columns, order.length);
   order.forEach((row, y) => {
     for (let x = 0; x < map.columns; x += 1) {
-      const dark = cells[row * map.columns + x] / 255;
+      // The root, so that what speaks softly is seen beside what shouts.
+      const dark = Math.sqrt(cells[row * map.columns + x] / 255);
       const shade = Math.round(250 - 235 * dark), place = 4 * (y * map.columns + x);
       image.data.set([shade, shade, shade, 255], place);
     }
@@ -100,7 +101,7 @@ export function heat(canvas, map, order, groups, marked) {
     const y = group.first * row, suspect = marked.has(group.code);
     pen.fillStyle = suspect ? "#8c0f1b" : "#333";
     pen.font = suspect ? `bold ${FONT}` : FONT;
-    if (group.count * row >= 9) pen.fillText((suspect ? "▶" : " ") + group.code, 2, y + group.count * row / 2 + 4);
+    if (group.count * row >= 6) pen.fillText((suspect ? "▶" : " ") + group.code, 2, y + group.count * row / 2 + 4);
     pen.fillStyle = "#999";
     pen.fillRect(0, Math.round(y), width, 1);
     if (suspect) {

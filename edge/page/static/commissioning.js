@@ -1,6 +1,6 @@
 // Every tag with its registers, and both blocks as they stand in the PLC.
 
-import { asked, health, lasted, listen, make, node, put } from "./live.js";
+import { asked, header, lasted, listen, make, node, put } from "./live.js";
 
 const { line, wires } = document.body.dataset;
 const site = await asked(`/line/${encodeURIComponent(line)}/site.json`);
@@ -9,18 +9,16 @@ let only = false;
 
 function show(told) {
   if (!told.line) return;
-  node("simulated").hidden = !told.line.simulated;
-  health(node("health"), told.line.ne107);
-  put(node("health-word"), told.line.ne107.word);
+  header(told.line);
   let bad = 0;
   site.tags.forEach((tag, i) => {
     const row = rows.get(tag.name), [value, quality, reason, age] = told.line.tags[i] ?? [null, "bad", "", null];
     row.dataset.quality = quality;
     bad += quality !== "good";
-    put(row.children[3], value === null ? "–" : String(+value.toPrecision(6)));
-    put(row.children[5], quality === "good" ? "good" : `✖ ${quality}`);
-    put(row.children[6], reason === "none" ? "" : reason);
-    put(row.children[7], age === null ? "never" : age.toFixed(1));
+    put(row.children[3], value === null ? "–" : `${+value.toPrecision(6)} ${tag.unit}`);
+    put(row.children[4], quality === "good" ? "good" : `✖ ${quality}`);
+    put(row.children[5], reason === "none" ? "" : reason);
+    put(row.children[6], age === null ? "never" : age.toFixed(1));
   });
   put(node("table-says"), `${site.tags.length - bad} of ${site.tags.length} tags good; set-points and other context are read, too, and show their registers.`);
 }
@@ -30,7 +28,7 @@ function showWires(told) {
   if (!found) return;
   for (const [name, row] of rows) {
     const words = found.raw[name];
-    put(row.children[8], words ? words.map((w) => `${w} (${w.toString(16).padStart(4, "0")})`).join(" ") : "–");
+    put(row.children[7], words ? words.map((w) => `${w} (${w.toString(16).padStart(4, "0")})`).join(" ") : "–");
   }
   for (const [block, { age_s, fault, rows: lines }] of Object.entries(found.blocks)) {
     put(node(`block-${block}-says`), age_s === null ? "Not read yet." : `${fault ? `✖ A PLC would not believe it: ${fault}. ` : ""}Read ${lasted(age_s)} before this was written.`);

@@ -38,6 +38,14 @@ export function health(place, ne107) {
   place.querySelector("use").setAttribute("href", `#ne${ne107.number}`);
 }
 
+// What stands at the top of every screen of a line.
+export function header(line) {
+  node("simulated").hidden = !line.simulated;
+  health(node("health"), line.ne107);
+  put(node("health-word"), line.ne107.word);
+  put(node("batch"), /^\d/.test(line.batch) ? `Batch ${line.batch}` : line.batch);
+}
+
 // Show every message of a stream; `show(told)` gets the newest.
 export function listen(show, url = body.dataset.stream) {
   let source = null, told = null, heard = 0, again = 0;

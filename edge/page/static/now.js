@@ -1,6 +1,6 @@
 // The screen of a line: may I trust it, is there danger, where, why, what is advised.
 
-import { asked, clock, health, lasted, listen, make, node, put } from "./live.js";
+import { asked, clock, header, lasted, listen, make, node, put } from "./live.js";
 import { at, chart, gaps, heat, hours, series } from "./charts.js";
 
 const { line, batch } = document.body.dataset;
@@ -44,9 +44,7 @@ function show(told) {
   state.told = told;
   const now = told.line;
   if (!now) return;
-  node("simulated").hidden = !now.simulated;
-  health(node("health"), now.ne107);
-  put(node("health-word"), now.ne107.word);
+  header(now);
   put(node("trust-says"), now.ne107.says);
   definitions(node("trust-list"), [...now.trust,
     ...(told.history ? [{ label: "history", text: told.history, level: "bad" }] : [])]);
@@ -62,12 +60,12 @@ function danger(now) {
   const box = node("verdict");
   box.dataset.severity = valid ? severity : "none";
   put(node("probability"), valid ? `${(100 * probability).toFixed(0)} %` : "–");
-  put(node("severity"), valid ? `${severity ? `Severity ${severity}` : "Normal"}: ${means}` : text);
+  put(node("severity"), valid ? `${severity ? `Severity ${severity} (D-${4 - severity})` : "Normal"}: ${means}` : text);
   const began = valid && severity && since_s ? since_s : null;
   const since = began === null ? "" : ` since ${clock(began)} UTC (${lasted(state.told.written_s - began)})`;
   const limit = state.model?.threshold;
-  const flag = limit ? ` Flag from ${(100 * limit).toFixed(0)} %.` : "";
-  put(node("case"), (severity && valid ? `Case open${since}.` : "No case open.") + flag);
+  const flag = limit ? ` Flag from ${(100 * limit).toFixed(0)}\u00a0%.` : "";
+  put(node("case"), severity && valid ? `Case open${since}.` : `No case open.${flag}`);
   if (state.model?.hits && valid) put(node("hits"), state.model.hits[severity]);
   else if (state.model?.why) put(node("hits"), `No hit rates: ${state.model.why}`);
 }
@@ -77,7 +75,7 @@ function advice(now) {
   node("advice").dataset.state = now.advice.state;
   const demand = now.advice.demand;
   const rows = now.advice.rows.map(([label, text]) => ({ label, text }));
-  if (demand !== null) rows.push({ label: "bias", text: `NaOH demand ${(100 * demand).toFixed(2)} % off the feed-forward` });
+  if (demand !== null) rows.push({ label: "bias", text: `${demand < 0 ? "" : "+"}${(100 * demand).toFixed(2)} % NaOH demand` });
   definitions(node("advice-list"), rows);
 }
 
@@ -88,26 +86,24 @@ function drawing(now) {
     if (now.tags[i]?.[1] === "bad") bad.set(tag.component, (bad.get(tag.component) ?? 0) + 1);
   });
   for (const group of document.querySelectorAll("#plant [data-code]")) {
-    const { code, name } = group.dataset;
+    const { code } = group.dataset;
     const suspect = suspects.get(code), faults = bad.get(code) ?? 0;
     group.classList.toggle("suspect", Boolean(suspect));
     group.classList.toggle("first", suspect?.rank === 1);
     group.classList.toggle("faulty", faults > 0);
     const share = suspect ? `${(100 * suspect.score).toFixed(0)} %` : "";
-    put(group.querySelector(".mark"), suspect ? share : "");
-    put(group.querySelector(".note"), suspect?.part ? suspect.part : faults ? `${faults} bad` : "");
+    put(group.querySelector(".mark"), suspect ? `${suspect.rank}: ${suspect.part || "any"} ${share}` : "");
+    put(group.querySelector(".note"), faults && !suspect ? `${faults} bad` : "");
     for (const part of group.querySelectorAll(".part")) {
       part.classList.toggle("suspect", part.dataset.part === suspect?.part);
     }
-    const says = [`${code} ${name}`];
-    if (suspect) says.push(`suspect ${suspect.rank}, ${suspect.part || "no part"}, ${share}`);
-    if (faults) says.push(`${faults} tags bad`);
-    const label = says.join(", ");
-    if (group.getAttribute("aria-label") !== label) group.setAttribute("aria-label", label);
+    // The drawing says it in short; the sentence above it in words.
+    if (suspect) group.setAttribute("aria-describedby", "where-says");
+    else group.removeAttribute("aria-describedby");
   }
   const first = now.suspects[0];
   put(node("where-says"), first
-    ? `Suspected: ${now.suspects.map((s) => `${s.component} ${s.name}${s.part ? `, ${s.part}` : ""} (${(100 * s.score).toFixed(0)} %)`).join("; ")}`
+    ? `Suspected: ${first.component} ${first.name}${first.part ? `, ${first.part}` : ""} (${(100 * first.score).toFixed(0)} %)${now.suspects.slice(1).map((s) => `, then ${s.component} (${(100 * s.score).toFixed(0)} %)`).join("")}`
     : now.verdict.valid ? "No component is suspected." : "No verdict, so nothing is suspected.");
   if (first && !state.byHand && state.chosen !== first.component) choose(first.component, false);
   if (!state.chosen) choose(state.site.components[0].code, false);
@@ -130,7 +126,7 @@ function choose(code, byHand = true) {
   const place = node("why-tags");
   place.dataset.count = tags.length;
   place.replaceChildren(...tags.map(({ tag }) => make("figure", { "data-tag": tag.name, "data-state": "" },
-    make("figcaption", {}, make("b", {}, tag.name), ` ${tag.text} `, make("output", {}, ""), make("em", {}, "")),
+    make("figcaption", { title: tag.text }, make("b", {}, tag.name), make("span", {}, tag.text), make("em", {}, ""), make("output", {}, "")),
     make("div", { class: "chart", role: "img", "aria-label": tag.text }))));
   if (state.told?.line) live(state.told.line);
   fetchRows();
@@ -210,7 +206,7 @@ function live(now) {
     const [mark, says] = compare(tag.name, value, quality, reason);
     figure.dataset.state = mark;
     put(figure.querySelector("em"), says);
-    const label = `${tag.name} ${tag.text}: ${text}${says ? `, ${says.slice(2)}` : ""}`;
+    const label = `${tag.name} ${tag.text}: ${text}${mark === "out" ? `, ${says.slice(2)} the band of good batches` : mark ? `, ${says.slice(2)}` : ""}`;
     const place = figure.querySelector(".chart");
     if (place.getAttribute("aria-label") !== label) place.setAttribute("aria-label", label);
   }
@@ -221,8 +217,8 @@ function compare(name, value, quality, reason) {
   const band = state.envelope?.tags[name];
   if (!band?.[0].length || batch) return ["", ""];
   const low = band[0].at(-1), high = band[1].at(-1);
-  if (value > high) return ["out", "▲ above good batches"];
-  if (value < low) return ["out", "▼ below good batches"];
+  if (value > high) return ["out", "▲ above"];
+  if (value < low) return ["out", "▼ below"];
   return ["", ""];
 }
 

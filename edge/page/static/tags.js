@@ -1,6 +1,6 @@
 // Every tag of a line over a batch, lowest and highest value of each span.
 
-import { asked, clock, health, listen, make, node, put } from "./live.js";
+import { asked, clock, header, listen, make, node, put } from "./live.js";
 import { chart, gaps, hours, series } from "./charts.js";
 
 const { line, batch } = document.body.dataset;
@@ -12,9 +12,7 @@ const places = new Map();
 
 function show(told) {
   if (!told.line) return;
-  node("simulated").hidden = !told.line.simulated;
-  health(node("health"), told.line.ne107);
-  put(node("health-word"), told.line.ne107.word);
+  header(told.line);
   told.line.tags.forEach(([value, quality, reason], i) => {
     const place = places.get(site.tags[i]?.name);
     if (!place) return;
@@ -31,7 +29,7 @@ function frames() {
     const row = make("div", { class: "row" });
     for (const tag of own) {
       const figure = make("figure", { "data-tag": tag.name, "data-state": "" },
-        make("figcaption", { title: tag.text }, make("b", {}, tag.name), ` ${tag.text} `, make("output", {}, "")),
+        make("figcaption", { title: tag.text }, make("b", {}, tag.name), make("span", {}, tag.text), make("output", {}, "")),
         make("div", { class: "chart", role: "img", "aria-label": `${tag.name} ${tag.text} over the batch` }));
       places.set(tag.name, figure);
       row.append(figure);
