@@ -54,10 +54,8 @@ async def run(
         listening = listen(door)
         feed = Feed(Path(site["runtime_dir"]), SystemClock())
         page = Page(site, door, feed, desk)
-        server = Server(page, door)
         told = notifier or Notifier()
-        print(f"the page: {door.url}", file=sys.stderr)
-        told.ready(f"page on {door.url}")
+        server = Server(page, door, told)
         tasks = [
             asyncio.create_task(feed.run(), name="feed"),
             asyncio.create_task(_alive(told, feed), name="watchdog"),
@@ -141,10 +139,10 @@ def listen(door: Door) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn with our limits; a signal first ends the open streams."""
+    """Uvicorn with our limits; it says when it listens, and a signal first ends the streams."""
 
-    def __init__(self, page: Page, door: Door) -> None:
-        self._feed = page.feed
+    def __init__(self, page: Page, door: Door, notifier: Notifier) -> None:
+        self._feed, self._door, self._notifier = page.feed, door, notifier
         self._loop = asyncio.get_running_loop()
         super().__init__(uvicorn.Config(
             page.app(), loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None,
@@ -154,11 +152,19 @@ class Server(uvicorn.Server):
             ssl_cert_reqs=ssl.CERT_REQUIRED if door.client_ca else ssl.CERT_NONE,
         ))  # fmt: skip
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        # Uvicorn raises the signal again when all is closed; by then it has done its work.
+        # Ours until uvicorn puts its own in their place, and when it raises the signal again at the
+        # end: a stop in order ends with 0.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda _number, _frame: None)
+            signal.signal(number, self.handle_exit)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        print(f"the page: {self._door.url}", file=sys.stderr, flush=True)
+        self._notifier.ready(f"page on {self._door.url}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal asks to stop."""
-        self._loop.call_soon_threadsafe(self._feed.closed.set)
+        """A signal asks to stop; a second SIGINT does not wait for anybody."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._feed.closed.set)
         super().handle_exit(sig, frame)
