@@ -104,8 +104,8 @@ def _component(component: Component, box: Box) -> str:
         f"{_title(component, x + 8, middle)}"
         f"{_parts(component, x + 8 + _second_width(component), middle)}"
         f'<text class="note" x="{x + w - 8:g}" y="{y + h - 6:g}" text-anchor="end"></text>'
-        f'<g class="flag"><path d="M{x + w - 108:g} {y + h - 17:g}h110v19h-110z"/>'
-        f'<text class="mark" x="{x + w - 53:g}" y="{y + h - 3:g}" text-anchor="middle"></text></g></g>'
+        f'<g class="flag" data-x="{x + w + 2:g}" data-y="{y + h - 17:g}"><path/>'
+        f'<text class="mark" x="{x + w - 4:g}" y="{y + h - 3:g}" text-anchor="end"></text></g></g>'
     )
 
 

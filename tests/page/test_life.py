@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from edge.runtime.store.reader import History
 from tests.browser import Browser
 from tests.cli.test_daemon import Panel, command, process
 from tests.line import ROOT
@@ -175,3 +179,38 @@ def test_help_names_the_port_and_the_way_from_elsewhere() -> None:
                           capture_output=True, text=True)  # fmt: skip
     assert "http://127.0.0.1:8480/" in done.stdout
     assert "ssh -L" in done.stdout
+
+
+def test_the_group_reads_the_history_while_the_daemon_runs_and_after(recorded: Path) -> None:
+    """As under the unit: another account, a directory that nothing can be written to."""
+    with tempfile.TemporaryDirectory(prefix="ncm-edge-") as scratch:
+        directory = Path(scratch)
+        file = directory / "history.sqlite"
+        shutil.copy(recorded / "history" / "history.sqlite", file)
+        writer = sqlite3.connect(file, isolation_level=None)
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("UPDATE batches SET minutes = minutes")
+        try:
+            for running in (True, False):
+                if not running:
+                    writer.close()
+                for path in directory.iterdir():
+                    path.chmod(0o444)
+                directory.chmod(0o555)
+                with other_account(), History(file) as history:
+                    assert [b.batch_id for b in history.batches()] == [1]
+        finally:
+            directory.chmod(0o755)
+            writer.close()
+
+
+@contextmanager
+def other_account() -> Iterator[None]:
+    if os.geteuid():
+        yield  # whoever is not root may not write there either
+        return
+    os.seteuid(12345)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -93,6 +93,7 @@ function drawing(now) {
     group.classList.toggle("faulty", faults > 0);
     const share = suspect ? `${(100 * suspect.score).toFixed(0)} %` : "";
     put(group.querySelector(".mark"), suspect ? `${suspect.rank}: ${suspect.part || "any"} ${share}` : "");
+    flag(group.querySelector(".flag"));
     put(group.querySelector(".note"), faults && !suspect ? `${faults} bad` : "");
     for (const part of group.querySelectorAll(".part")) {
       part.classList.toggle("suspect", part.dataset.part === suspect?.part);
@@ -107,6 +108,12 @@ function drawing(now) {
     : now.verdict.valid ? "No component is suspected." : "No verdict, so nothing is suspected.");
   if (first && !state.byHand && state.chosen !== first.component) choose(first.component, false);
   if (!state.chosen) choose(state.site.components[0].code, false);
+}
+
+// The flag is as wide as its text.
+function flag(group) {
+  const width = 14 + 7.2 * group.querySelector(".mark").textContent.length;
+  group.querySelector("path").setAttribute("d", `M${group.dataset.x} ${group.dataset.y}h${-width}v19h${width}z`);
 }
 
 // Why: the tags of a component.
@@ -242,6 +249,8 @@ function drawHistory() {
   const { history, model } = state;
   const { steps } = history;
   const began = history.batch.began_s - 60 * history.batch.first_minute;
+  const dialogue = history.events.filter((e) => e.kind === "suggestion" || e.kind === "answer");
+  items(node("dialogue"), dialogue.slice(-3).reverse().map((e) => `${clock(e.t_s)} ${e.text}`));
   const x = hours(steps.t_s, began);
   if (x.length) {
     const limit = model.threshold ?? null;
@@ -260,8 +269,6 @@ function drawHistory() {
       node("demand-chart").setAttribute("aria-label", `NaOH demand above the feed-forward over the batch, now ${demand.filter((d) => d !== null).at(-1).toFixed(2)} %`);
     }
   }
-  const dialogue = history.events.filter((e) => e.kind === "suggestion" || e.kind === "answer");
-  items(node("dialogue"), dialogue.slice(-3).reverse().map((e) => `${clock(e.t_s)} ${e.text}`));
   drawMap(began);
 }
 
@@ -321,11 +328,13 @@ function wire() {
     const found = groups?.find((g) => event.offsetY / (clientHeight - 16) * g.of < g.first + g.count);
     if (found) choose(found.code);
   });
+  // Another window, or a sentence that takes more room: charts are drawn for the room they have.
   let pause = 0;
-  addEventListener("resize", () => {
+  const room = new ResizeObserver(() => {
     clearTimeout(pause);
-    pause = setTimeout(() => { drawTags(); if (state.history) drawHistory(); }, 150);
+    pause = setTimeout(() => { drawTags(); if (state.history) drawHistory(); }, 100);
   });
+  for (const id of ["danger-chart", "demand-chart", "map", "why-tags"]) room.observe(node(id));
 }
 
 state.site = await asked(`${base}/site.json`);

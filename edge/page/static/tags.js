@@ -65,6 +65,7 @@ async function draw() {
     put(node("all-says"), found.times.length
       ? `Batch ${whole.batch_id}, ${clock(found.times[0])} to ${clock(found.times.at(-1))} UTC${found.head.rows ? ", every row" : ", lowest and highest of each span"}. Drag over a chart to see a part.${damaged}`
       : "No rows are kept of this time.");
+    performance.mark("drawn");
     document.body.dataset.drawn = (performance.now() - started).toFixed(0);
   } catch (error) {
     put(node("all-says"), error.message);

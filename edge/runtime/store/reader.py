@@ -128,7 +128,8 @@ class History:
             self.connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.OperationalError as error:
             log_there = self.path.with_name(self.path.name + "-wal").exists()
-            return log_there or "unable to open" not in str(error)
+            # The words depend on which part of the log SQLite wants to make first.
+            return log_there or not any(w in str(error) for w in ("unable to open", "readonly"))
         except sqlite3.Error:
             return True
         return True
