@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from statistics import median
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -88,7 +89,8 @@ def drawing(scratch: Path) -> None:
         browser, cold, warm = Browser(driver), [], []
         for _ in range(5):
             end_reader(page)
-            urlopen(f"{page.url}{LINE}/batches.json").read()  # the reader process runs, knows nothing
+            # The reader process runs, and knows nothing of the batch yet.
+            urlopen(f"{page.url}{LINE}/batches.json").read()
             cold.append(drawn(page, browser))
             warm.append(drawn(page, browser))
         print(f"drawn, first look    {median(cold):.0f} ms from the click ({spread(cold)})")
@@ -98,8 +100,9 @@ def drawing(scratch: Path) -> None:
             urlopen(f"{page.url}{LINE}/batch.json").read()
         found = psutil.Process(page.process.pid)
         (reader,) = found.children()
-        print(f"memory               {found.memory_info().rss / 1e6:.1f} MB the page, "
-              f"{reader.memory_info().rss / 1e6:.1f} MB the reader process while somebody looks")  # fmt: skip
+        own, more = (p.memory_info().rss / 1e6 for p in (found, reader))
+        print(f"memory               {own:.1f} MB the page, {more:.1f} MB the reader process while "
+              "somebody looks")  # fmt: skip
 
 
 def drawn(page: Running, browser: Browser) -> float:
@@ -135,17 +138,17 @@ def lateness(scratch: Path, rounds: int, seconds: int) -> None:
         page_of("--config", str(config), *places) as page,
     ):
         status = scratch / "run" / "status.json"
-        while not status.exists():
-            time.sleep(0.2)
-        time.sleep(10.0)
+        while not status.exists() or not answers(f"{page.url}{LINE}/batch.json"):
+            time.sleep(1.0)
         for _ in range(rounds):
             late["nobody"] += observe(status, seconds)
             with looking(page):
                 late["ten and a stalled one"] += observe(status, seconds)
     for kind, found in late.items():
         found.sort()
-        print(f"rows start late by   p50 {median(found):.2f} ms, p90 {found[int(0.9 * len(found))]:.2f} "
-              f"ms, worst {found[-1]:.1f} ms with {kind} looking ({len(found)} rows)")  # fmt: skip
+        most = found[int(0.9 * len(found))]
+        print(f"rows start late by   p50 {median(found):.2f} ms, p90 {most:.2f} ms, worst "
+              f"{found[-1]:.1f} ms with {kind} looking ({len(found)} rows)")  # fmt: skip
 
 
 def observe(status: Path, seconds: int) -> list[float]:
@@ -158,6 +161,15 @@ def observe(status: Path, seconds: int) -> list[float]:
             seen = acquisition["rows"]
             found.append(float(acquisition["late_ms"]))
     return found
+
+
+def answers(url: str) -> bool:
+    """Whether there is an answer: before the first model step there is no batch."""
+    try:
+        with urlopen(url) as answer:
+            return bool(answer.read())
+    except HTTPError:
+        return False
 
 
 @contextmanager
@@ -179,7 +191,7 @@ def looking(page: Running) -> Iterator[None]:
                 if time.monotonic() - asked_s > 20.0:
                     asked_s = time.monotonic()
                     for name in ("batch.json", "series.bin?component=C03"):
-                        urlopen(f"{page.url}{LINE}/{name}").read()
+                        answers(f"{page.url}{LINE}/{name}")
 
     with ExitStack() as stack:
         stalled = stack.enter_context(socket.create_connection(("127.0.0.1", page.port)))

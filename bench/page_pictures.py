@@ -38,7 +38,7 @@ def main() -> int:
     """Write the pictures; 0, or 1 if one is larger than it may be."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
-    parser.add_argument("--recorded", type=Path, help="keep the recording here, or use the one there")
+    parser.add_argument("--recorded", type=Path, help="keep the recording, or use the one there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         state = options.recorded or Path(scratch) / "plant"
@@ -112,7 +112,8 @@ def keep(browser: Browser, path: Path) -> int:
     """Store the window in few colours: the page has no more."""
     browser.picture(path)
     picture = Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
-    picture.quantize(160, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = picture.quantize(160, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     return path.stat().st_size
 
 

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge.cli.progress import bar
 from edge.runtime.chain import Broken, Head, plain
-from edge.runtime.store.reader import History, HistoryError, StoredBatch, StoredEvent
+from edge.runtime.store.reader import History, HistoryError, StoredBatch
 from edge.runtime.store.schema import FILE_NAME
 from edge.runtime.store.sentences import SEVERITY, event_words
 

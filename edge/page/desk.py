@@ -20,6 +20,11 @@ KEPT_S = 3.0
 KEPT = 6
 """Answers kept for those who ask the same a moment later."""
 
+ENDED = (
+    b"the reader process ended; its reason is in the journal (journalctl -u ncm-edge-page); "
+    b"`ncm-edge check` checks the configuration"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -66,15 +71,17 @@ class Desk:
                         return await self._exchange(question)
                 except TimeoutError:
                     await self._end()
-                    return Answer(503, f"no answer within {self._limit_s:g} s: the history is "
-                                  "large or held by another program; try again".encode())  # fmt: skip
+                    text = (
+                        f"no answer within {self._limit_s:g} s: the history is large or held by "
+                        "another program; try again"
+                    )
+                    return Answer(503, text.encode())
                 except (OSError, asyncio.IncompleteReadError, ValueError):
                     await self._end()
                 except asyncio.CancelledError:
                     await self._end()
                     raise
-        return Answer(503, b"the reader process ended; its reason is in the journal "
-                      b"(journalctl -u ncm-edge-page); `ncm-edge check` checks the configuration")  # fmt: skip
+        return Answer(503, ENDED)
 
     async def _exchange(self, question: str) -> Answer:
         process = self._process

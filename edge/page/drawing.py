@@ -153,11 +153,11 @@ def _parts(component: Component, x: float, y: float) -> str:
 
 
 def _symbol(part: str, x: float, y: float) -> str:
+    circle = f'<circle cx="{x + 8:g}" cy="{y + 8:g}" r="7"/>'
     if part == "tank":
         return f'<path d="M{x + 2:g} {y + 1:g}h11v9a5.5 4 0 0 1-11 0z"/>'
     if part == "pump":
-        return (f'<circle cx="{x + 8:g}" cy="{y + 8:g}" r="7"/>'
-                f'<path d="M{x + 4:g} {y + 3:g}L{x + 15:g} {y + 8:g}L{x + 4:g} {y + 13:g}"/>')  # fmt: skip
+        return f'{circle}<path d="M{x + 4:g} {y + 3:g}l11 5l-11 5"/>'
     if part in ("pipe", "hose"):
         return f'<path d="M{x + 1:g} {y + 5:g}h14M{x + 1:g} {y + 11:g}h14"/>'
     if part == "valve":
@@ -165,5 +165,5 @@ def _symbol(part: str, x: float, y: float) -> str:
     if part == "impeller":
         return f'<path d="M{x + 8:g} {y + 1:g}v14M{x + 2:g} {y + 12:g}h12l-12 3h12z"/>'
     letter = LETTERS.get(part, part[:1].upper() or "?")
-    return (f'<circle cx="{x + 8:g}" cy="{y + 8:g}" r="7"/>'
-            f'<text x="{x + 8:g}" y="{y + 11.5:g}" text-anchor="middle">{escape(letter)}</text>')  # fmt: skip
+    at = f'x="{x + 8:g}" y="{y + 11.5:g}"'
+    return f'{circle}<text {at} text-anchor="middle">{escape(letter)}</text>'

@@ -28,7 +28,13 @@ SCREENS = (("", "Now"), ("/tags", "All tags"), ("/commissioning", "Commissioning
 
 
 def frame(
-    title: str, body: str, *, script: str, data: Mapping[str, str], nav: str = "", charts: bool = False
+    title: str,
+    body: str,
+    *,
+    script: str,
+    data: Mapping[str, str],
+    nav: str = "",
+    charts: bool = False,
 ) -> str:
     """A whole document; `data` become attributes of the body."""
     attributes = "".join(f' data-{name}="{escape(value)}"' for name, value in data.items())
@@ -89,7 +95,8 @@ def now(line: Site, lines: int, batch: str) -> str:
     body = f"""
 <section id="trust" aria-labelledby="trust-head"><h2 id="trust-head">May I trust it?</h2>
 <p id="trust-says"></p><dl id="trust-list"></dl>
-<div id="standing" tabindex="0" role="region" aria-label="Conditions"><ul id="conditions"></ul></div></section>
+<div id="standing" tabindex="0" role="region" aria-label="Conditions">
+<ul id="conditions"></ul></div></section>
 <section id="danger" aria-labelledby="danger-head"><h2 id="danger-head">{
         "Is the batch in danger?" if batches else "Is the line in danger?"}</h2>
 <div id="verdict"><p id="probability"></p><p id="severity"></p><p id="case"></p></div>

@@ -1,8 +1,8 @@
 """The reader process: `python -m edge.page.reader`, started by the page, spoken to over its pipes.
 
-A question is a line of JSON, {"job": NAME, "given": {...}}; the answer is a line of JSON, {"status":
-200 | 400 | 404 | 503, "length": N}, and N bytes. It ends when its input ends, or when nobody has
-asked for `IDLE_S`.
+A question is a line of JSON, {"job": NAME, "given": {...}}; the answer is a line of JSON,
+{"status": 200 | 400 | 404 | 503, "length": N}, and N bytes. It ends when its input ends, or
+when nobody has asked for `IDLE_S`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             runtime_dir=options.runtime,
         )  # fmt: skip
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     with os.fdopen(0, "rb", buffering=0) as questions:
         serve(Answers(appliance), questions, replies, IDLE_S)

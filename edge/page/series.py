@@ -76,10 +76,10 @@ class Reducer:
         summary = self._kept.pop(key, None)
         found = history.minutes(batch, after=0 if summary is None else summary.last)
         # Rows taken from the ring come later than their time; and a tag list may have changed.
-        if summary is not None and found and (
-            found[-1][2] != summary.tags or (summary.times and _time(found[0][1]) < summary.times[-1])
-        ):  # fmt: skip
-            summary, found = None, history.minutes(batch)
+        if summary is not None and found and summary.times:
+            late = _time(found[0][1]) < summary.times[-1]
+            if late or found[-1][2] != summary.tags:
+                summary, found = None, history.minutes(batch)
         if summary is None:
             summary = _Summary(tags=found[-1][2] if found else "[]")
         for number, blob, tags in found:

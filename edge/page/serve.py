@@ -111,9 +111,10 @@ def _try_tls(door: Door) -> None:
         if door.client_ca:
             context.load_verify_locations(door.client_ca)
     except (OSError, ValueError) as error:
+        files = ", ".join(filter(None, (door.certificate, door.key, door.client_ca)))
         raise CannotStart(
-            f"[page] {door.certificate}, {door.key}{', ' + door.client_ca if door.client_ca else ''}"
-            f": {error}; PEM files are needed that belong together, the key without a password"
+            f"[page] {files}: {error}; PEM files are needed that belong together, the key without "
+            "a password"
         ) from None
 
 
@@ -125,7 +126,7 @@ def listen(door: Door) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # Data that nobody acknowledges, or a window that stays shut, for longer ends the connection.
+        # Data that nobody acknowledges, or a window that stays shut, for longer: it is over.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(SEND_S * 1000))
         sock.bind((door.listen, door.port))
     except OSError as error:
@@ -160,7 +161,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so."""
         await super().startup(sockets)
-        print(f"the page: {self._door.url}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"the page: {self._door.url}\n")
+        sys.stderr.flush()
         self._notifier.ready(f"page on {self._door.url}")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

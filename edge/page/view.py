@@ -155,8 +155,10 @@ def _trust(section: Doc, words: Sequence[int]) -> list[dict[str, str]]:
     bad = [t["name"] for t in section["tags"] if t["quality"] == "bad"]
     data = f"{quality:.1%} good in the last model step"
     if bad:
-        data += f"; bad now: {', '.join(bad[:3])}" + (f" and {len(bad) - 3} more" if bad[3:] else "")
+        more = f" and {len(bad) - 3} more" if bad[3:] else ""
+        data += f"; bad now: {', '.join(bad[:3])}{more}"
     down = [link["name"] for link in section["links"] if not link["connected"]]
+    up = ", ".join(link["name"] for link in section["links"])
     return [
         runs,
         _item("data", data, "bad" if quality < 0.6 else "note" if bad or quality < 0.95 else "ok"),
@@ -165,8 +167,7 @@ def _trust(section: Doc, words: Sequence[int]) -> list[dict[str, str]]:
               f"{drift:.0%} of the limit: " + ("input as in training" if drift < 1.0 else
                                                "input unlike that in training"),
               "ok" if drift is None or drift < 1.0 else "bad"),
-        _item("links", f"down: {', '.join(down)}" if down else
-              f"{', '.join(link['name'] for link in section['links'])} up", "bad" if down else "ok"),
+        _item("links", f"down: {', '.join(down)}" if down else f"{up} up", "bad" if down else "ok"),
     ]  # fmt: skip
 
 

@@ -1,9 +1,9 @@
-"""The words file: what stands on the wire, for people at commissioning and for the operator page.
+"""The words file: what stands on the wire, for people at commissioning and the operator page.
 
-`words.json` in `runtime_dir` holds, for each line, block W and block R as the PLC was last read, the
-registers behind each tag, and which bundle decides. It is apart from the status document because
-most readers of that need none of it, and it is written by a worker thread: the event loop only
-gathers the numbers.
+`words.json` in `runtime_dir` holds, for each line, block W and block R as the PLC was last read,
+the registers behind each tag, and which bundle decides. It is apart from the status document
+because most readers of that need none of it, and it is written by a worker thread: the event loop
+only gathers the numbers.
 """
 
 from __future__ import annotations

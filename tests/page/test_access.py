@@ -46,8 +46,10 @@ def test_where_it_may_start(changes: dict[str, Any], token: str | None, said: st
     ("host", "good"),
     [
         ("localhost", True), ("LOCALHOST:8480", True), ("127.0.0.1:1", True), ("[::1]:8480", True),
-        ("127.0.0.2", True), ("", False), ("evil.example", False), ("localhost.evil.example", False),
-        ("127.0.0.1.evil.example", False), ("10.0.0.5", False), ("[::1", True), ("[fe80::1]", False),
+        ("127.0.0.2", True), ("", False), ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False), ("10.0.0.5", False), ("[::1", True),
+        ("[fe80::1]", False),
         ("localhost evil", False), ("2130706433", False),
     ],
 )  # fmt: skip

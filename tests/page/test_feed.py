@@ -149,7 +149,7 @@ async def test_a_stalled_browser_is_let_go_and_costs_the_others_nothing(
     serving = asyncio.create_task(server.serve(sockets=[listen(door)]))
     loop = asyncio.get_running_loop()
     try:
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
             await asyncio.sleep(0.01)
         request = b"GET /line/ncm-1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n"
         stalled = socket.create_connection((door.listen, door.port))
@@ -158,7 +158,7 @@ async def test_a_stalled_browser_is_let_go_and_costs_the_others_nothing(
         reader, writer = await asyncio.open_connection(door.listen, door.port, limit=2**22)
         writer.write(request)
         await reader.readuntil(b"\r\n\r\n")
-        while feed.listeners < 2:
+        while feed.listeners < 2:  # noqa: ASYNC110 - the far end of a socket
             await asyncio.sleep(0.01)
         ends_s, heard = loop.time() + 20.0, 0
         while feed.listeners > 1:

@@ -25,6 +25,7 @@ from tests.page.conftest import Running, page_of
 pytestmark = pytest.mark.system
 LINE = "/line/ncm-1"
 STATE = "return document.body.className === arguments[0]"
+SAYS = "return document.getElementById(arguments[0]).textContent.includes(arguments[1])"
 
 
 @pytest.fixture
@@ -125,8 +126,7 @@ def test_a_history_that_is_not_there_locked_or_damaged(beside: Path, browser: Br
         page.pulse()
         browser.open(page.url + LINE)
         browser.until(STATE, "live")
-        browser.until("return document.getElementById('map-says').textContent.includes(arguments[0])",
-                      file.name)  # fmt: skip
+        browser.until(SAYS, "map-says", file.name)
         assert "last inference" in browser.text("#trust")
         file.write_bytes(b"")
         assert ask(page, "series.bin?pixels=63")[0] == 503
@@ -144,9 +144,9 @@ def test_a_line_without_a_batch_yet_and_no_reference(beside: Path, browser: Brow
         page.pulse()
         browser.open(page.url + LINE)
         browser.until(STATE, "live")
-        browser.until("return document.getElementById('map-says').textContent.includes('no batch yet')")
+        browser.until(SAYS, "map-says", "no batch yet")
         browser.open(f"{page.url}{LINE}/commissioning")
-        browser.until("return document.getElementById('block-W-says').textContent === 'Not read yet.'")
+        browser.until(SAYS, "block-W-says", "Not read yet.")
 
 
 def test_several_lines_begin_with_an_overview(beside: Path, browser: Browser) -> None:
@@ -168,7 +168,7 @@ def test_several_lines_begin_with_an_overview(beside: Path, browser: Browser) ->
         browser.press("TAB", "TAB", "ENTER")
         browser.until("return location.pathname === arguments[0]", LINE)
         assert "Overview" in browser.text("nav")
-        # A line the configuration has and the daemon's status describes otherwise is told, not shown.
+        # The drawing is that of the configuration.
         page.pulse()
         browser.open(f"{page.url}/line/skab")
         browser.until("return document.querySelectorAll('#plant [role=button]').length === 5")

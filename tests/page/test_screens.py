@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -38,8 +39,8 @@ def test_the_first_look_answers_the_questions(page: Running, browser: Browser) -
     assert "(simulated): of " in danger
     assert browser.text("#where-says").startswith("Suspected: C")
     assert browser.text("#advice-text").startswith("No suggestion: ")
-    said = browser.until("return document.getElementById('map-says').innerText.startsWith('Dark') &&"
-                         "document.getElementById('map-says').innerText")  # fmt: skip
+    said = browser.until("const t = document.getElementById('map-says').innerText;"
+                         "return t.startsWith('Dark') && t")  # fmt: skip
     assert said.count("(C") == 3
     assert "Batch 1 running" in browser.text("#batch")
 
@@ -51,7 +52,9 @@ def test_the_suspect_is_outlined_named_and_its_tags_are_shown(
     first = browser.until("return document.querySelector('.suspect.first')?.dataset.code")
     assert first in browser.text("#why-head")
     assert browser.text(f"#component-{first} .mark").startswith("1: ")
-    outline = "return getComputedStyle(document.querySelector(arguments[0] + ' > .body')).strokeWidth"
+    outline = (
+        "return getComputedStyle(document.querySelector(arguments[0] + ' > .body')).strokeWidth"
+    )
     plain = browser.run("return [...document.querySelectorAll('#plant [data-code]')].find("
                         "g => !g.classList.contains('suspect')).dataset.code")  # fmt: skip
     assert browser.run(outline, f"#component-{first}") > browser.run(outline, f"#component-{plain}")
@@ -199,7 +202,10 @@ def test_a_bad_tag_is_marked_with_more_than_a_colour(page: Running, browser: Bro
     )
 
 
-AHEAD = "const D = Date; Date = class extends D { constructor(...a) { super(...(a.length ? a : [D.now() + arguments_ms])); } static now() { return D.now() + arguments_ms; } };"
+AHEAD = """const D = Date; Date = class extends D {
+  constructor(...a) { super(...(a.length ? a : [D.now() + arguments_ms])); }
+  static now() { return D.now() + arguments_ms; }
+};"""
 
 
 @pytest.mark.parametrize("ahead_ms", [-90 * 86_400_000, 3_600_000])
@@ -216,7 +222,10 @@ def test_a_browser_with_a_wrong_clock_tells_the_same_age(
         assert abs(wrong_s - ahead_ms / 1000) < 120
         assert browser.text("#age") in ("now", *(f"{n} s ago" for n in range(10)))
         since = browser.until("return document.getElementById('case').textContent.match(/since.*/)")
-        assert f"({MINUTES} min" in since[0] or " min)" in since[0] or " s)" in since[0]
+        # Since when: by the plant's clock, in a batch that was looked at for minutes.
+        minutes = re.search(r"\((\d+) (min|s)\)", since[0])
+        assert minutes is not None, since[0]
+        assert int(minutes[1]) <= (MINUTES if minutes[2] == "min" else 90)
     finally:
         browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
 
@@ -227,5 +236,6 @@ def test_news_that_stops_turns_the_page_grey(page: Running, browser: Browser) ->
     browser.until("return document.body.className === 'stale'")
     assert browser.text("#stale") == "ncm-edge has stopped. What is shown is the last it said."
     assert browser.run("return document.getElementById('stale').getAttribute('role')") == "alert"
-    assert "grayscale" in browser.run("return getComputedStyle(document.querySelector('main')).filter")
+    shade = browser.run("return getComputedStyle(document.querySelector('main')).filter")
+    assert "grayscale" in shade
     assert browser.text("#severity")
