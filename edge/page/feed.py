@@ -151,15 +151,18 @@ class Feed:
         told: dict[str, Any] = view.age(document, self._status.age_s(now_s))
         told["fault"] = self._status.fault
         try:
-            told |= self._view(kind, name, document)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            told |= self._view(kind, name, document, now_s)
+        except Exception as error:
+            # A document of another release may hold anything; the page says so and lives on.
             told["fault"] = (
                 f"{self._status.path}: not a status of this release ({type(error).__name__}: "
                 f"{error}); restart ncm-edge and ncm-edge-page after an update"
             )
         return json.dumps(told, separators=(",", ":")).encode()
 
-    def _view(self, kind: str, name: str, document: dict[str, Any] | None) -> dict[str, Any]:
+    def _view(
+        self, kind: str, name: str, document: dict[str, Any] | None, now_s: float
+    ) -> dict[str, Any]:
         if document is None:
             return {}
         out: dict[str, Any] = {
@@ -172,8 +175,9 @@ class Feed:
         sections = [line for line in document["lines"] if line["name"] == name]
         if not sections:
             return out | {"absent": f"the daemon does not run line {name}"}
-        words = self._words.document if self._words.there else None
-        wire = None if words is None else words["lines"].get(name)
+        age_s = self._words.age_s(now_s)
+        known = self._words.document is not None and age_s is not None and age_s <= view.OLD_S
+        wire = (self._words.document or {})["lines"].get(name) if known else None
         if kind == "wires":
             return out | {"wires": view.wires(sections[0], wire)}
         return out | {"line": view.line(sections[0], wire, document["uptime_s"])}

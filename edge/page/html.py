@@ -43,6 +43,7 @@ def frame(
         uplot = (
             '<link rel="stylesheet" href="/static/vendor/uplot/uPlot.min.css">'
             '<script src="/static/vendor/uplot/uPlot.iife.min.js" defer></script>'
+            '<link rel="modulepreload" href="/static/charts.js">'
         )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -50,6 +51,7 @@ def frame(
         f"<title>{escape(title)}</title>"
         '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
         f'<link rel="stylesheet" href="/static/page.css">{uplot}'
+        '<link rel="modulepreload" href="/static/live.js">'
         f'<script type="module" src="/static/{script}"></script></head>'
         f'<body class="waiting"{attributes}><a class="skip" href="#main">To the content</a>'
         f'<svg class="hidden" aria-hidden="true">{NE107_SYMBOLS}</svg>'

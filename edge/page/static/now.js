@@ -38,6 +38,12 @@ function items(list, texts) {
   list.replaceChildren(...texts.map((text) => make("li", { title: text }, text)));
 }
 
+// Since when a condition stands, if the log of this batch knows.
+function since(condition) {
+  const last = state.history?.events.filter((e) => e.condition === condition).at(-1);
+  return last?.raised && !batch ? ` (since ${clock(last.t_s)} UTC)` : "";
+}
+
 // Once a second.
 
 function show(told) {
@@ -48,7 +54,7 @@ function show(told) {
   put(node("trust-says"), now.ne107.says);
   definitions(node("trust-list"), [...now.trust,
     ...(told.history ? [{ label: "history", text: told.history, level: "bad" }] : [])]);
-  items(node("conditions"), now.conditions.map((c) => c.text));
+  items(node("conditions"), now.conditions.map((c) => `${c.text}${since(c.condition)}`));
   danger(now);
   advice(now);
   drawing(now);

@@ -39,13 +39,15 @@ function frames() {
   }
 }
 
-async function draw() {
+const path = (span = "") => `${base}/series.bin?${asking}${span}&pixels=300`;
+
+async function draw(waiting) {
   if (busy) return;
   busy = true;
   const started = performance.now();
   try {
     const span = range ? `&first_s=${range[0]}&last_s=${range[1]}` : "";
-    const found = await series(`${base}/series.bin?${asking}${span}&pixels=300`);
+    const found = await (waiting ?? series(path(span)));
     whole = found.head.batch;
     const began = whole.began_s - 60 * whole.first_minute;
     const x = hours(found.times, began);
@@ -105,11 +107,13 @@ function follow() {
   range = minutes && whole ? [whole.last_s - 60 * minutes, whole.last_s + 600] : null;
 }
 
+const first = series(path());
+first.catch(() => {});
 site = await asked(`${base}/site.json`);
 frames();
 wire();
 listen(show);
-await draw();
+await draw(first);
 setInterval(() => {
   if (document.hidden || batch || (range && !minutes)) return;
   follow();
