@@ -10,7 +10,7 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # pytest workers; each carries whole servers, so more than the cores does not help.
 JOBS   ?= 2
 
-.PHONY: help demo test check lint unit clean
+.PHONY: help demo test check lint unit wheelhouse sbom clean
 .DEFAULT_GOAL := help
 
 help: ## this text
@@ -31,6 +31,15 @@ unit: $(VENV)/.test ## pytest only
 
 check: $(VENV)/.edge ## validate firmware_config/
 	$(BIN)/ncm-edge check
+
+# EXTRAS=gpu, EXTRAS=cpu,uvloop ...: what the appliance is to have (pyproject.toml).
+EXTRAS ?= cpu
+
+wheelhouse: $(VENV)/.edge ## dist/*.tar.gz: installs on a PC without a network (EXTRAS=cpu)
+	$(BIN)/python -m export.deliver.wheelhouse --extras $(EXTRAS) --out dist
+
+sbom: $(VENV)/.edge ## dist/sbom.cdx.json: software bill of materials, CycloneDX
+	$(BIN)/python -m export.deliver.wheelhouse --sbom dist/sbom.cdx.json
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from edge import __version__
-from edge.cli.parsers import certificate, page, records, updates
+from edge.cli.parsers import certificate, page, records, service, updates
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -30,6 +30,8 @@ EXAMPLES = """examples:
   ncm-edge history list                      what was kept: batches, worst severity, exports
   ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
   ncm-edge update apply /run/ncm-edge-stick  a signed model from a stick
+  sudo ncm-edge install                      a systemd service, hardened; --dry-run shows it
+  sudo ncm-edge backup /mnt/edge-1.backup    state and configuration, while the daemon runs
   ncm-edge replay rig.csv --line rig         a recording served as a PLC over Modbus TCP
 """
 
@@ -172,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     page.add(commands, site)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
+    service.add(commands, place, _load)
     return parser
 
 
@@ -193,7 +196,8 @@ def _loader(options: argparse.Namespace, **overrides: Path | None) -> Callable[[
     """What reads the configuration these options name, now and at each reload."""
     from edge.config.load import load
 
-    lines = tuple(options.line) if options.line else None
+    line = getattr(options, "line", None)  # not every command asks for one
+    lines = tuple(line) if line else None
     given = {name: path for name, path in overrides.items() if path is not None}
     return lambda: load(options.config, lines=lines, **given)
 
@@ -220,7 +224,10 @@ def _reload(options: argparse.Namespace) -> int:
     from edge.cli.reload import run
 
     # Without --runtime the files are read here too: their faults are a refusal, told at once.
-    return run(options.runtime or _load(options).runtime_dir)
+    runtime_dir = options.runtime or _load(options).runtime_dir
+    if options.runtime is None:
+        _warn_of_the_filter(options, sys.stderr)
+    return run(runtime_dir)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -237,7 +244,18 @@ def _check(options: argparse.Namespace) -> int:
 
     code, text = check(options.config, lines=tuple(options.line) if options.line else None)
     print(text, file=sys.stderr if code else sys.stdout)
+    if not code:
+        _warn_of_the_filter(options, sys.stdout)
     return code
+
+
+def _warn_of_the_filter(options: argparse.Namespace, stream: TextIO) -> None:
+    """Say that the address filter of this machine knows other devices than the configuration."""
+    from edge.cli.install import network_warning
+
+    stale = network_warning(options.config)
+    if stale:
+        print(f"warning: {stale}", file=stream)
 
 
 def _tags(options: argparse.Namespace) -> int:

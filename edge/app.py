@@ -21,13 +21,13 @@ from edge import __version__
 from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
 from edge.runtime import assemble, report
-from edge.runtime.clock import Clock
+from edge.runtime.clock import DAY_S, Clock
 from edge.runtime.line import LineRunner
 from edge.runtime.notify import Notifier
 from edge.runtime.reload import Reloaded, ReloadRefused, reload
 from edge.runtime.ringfile import RingFile
 from edge.runtime.status import StatusFile
-from edge.runtime.store.store import DAY_S, Store
+from edge.runtime.store.store import Store
 from edge.runtime.takeup import TakeUp
 from edge.runtime.words import WordsFile
 
@@ -77,8 +77,9 @@ class App:
         """Serve until cancelled; leaves no task, no open file and no status file behind."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for line in self.lines:
-                    self._start(line, tasks)
+                for k, line in enumerate(self.lines):
+                    # Many lines share the second instead of all beginning at once.
+                    self._start(line, tasks, after_s=line.line.row_s * k / len(self.lines))
                 tasks.create_task(self.store.run(self._about()), name="history")
                 tasks.create_task(self._fill_history(), name="history from rings")
                 tasks.create_task(self._attend(), name="attend")
@@ -127,9 +128,12 @@ class App:
         """Take the configuration anew as soon as possible; asking again meanwhile is one more."""
         self._reload_asked.set()
 
-    def _start(self, line: LineRunner, tasks: asyncio.TaskGroup) -> None:
-        name = line.line.name
-        self._tasks[name] = tasks.create_task(line.run(), name=f"line {name}")
+    def _start(self, line: LineRunner, tasks: asyncio.TaskGroup, after_s: float = 0.0) -> None:
+        async def run() -> None:
+            await asyncio.sleep(after_s)
+            await line.run()
+
+        self._tasks[line.line.name] = tasks.create_task(run(), name=f"line {line.line.name}")
 
     async def _attend(self) -> None:
         """Once a second: status file, service manager, watchdog."""
@@ -143,18 +147,18 @@ class App:
                 if line not in moved or line.cycles != moved[line][0]:
                     moved[line] = line.cycles, now_s if line in moved else started_s
             moved = {line: moved[line] for line in self.lines}
-            document = report.document(
-                self.appliance, self.lines, version=__version__, uptime_s=now_s - started_s,
+            head = report.head(
+                self.appliance, version=__version__, uptime_s=now_s - started_s,
                 written_s=self._clock.wall_s(), history=self.store.section(),
             )  # fmt: skip
-            document |= {"pid": os.getpid(), "reload": self._reload}
-            self._note(self._status.write(document))
+            head |= {"pid": os.getpid(), "reload": self._reload}
+            self._note(await self._status.write(head, map(report.line_section, (*self.lines,))))
             if not self._ready.is_set() and all(line.cycles for line in self.lines):
                 self._ready.set()
-                self._notifier.ready(report.headline(document))
+                self._notifier.ready(report.headline(self.lines))
             if self._ready.is_set() and all(now_s - s <= SILENT_S for _, s in moved.values()):
                 self._notifier.watchdog()
-                self._notifier.status(report.headline(document))
+                self._notifier.status(report.headline(self.lines))
 
     async def _reloads(self, load: Callable[[], Appliance], tasks: asyncio.TaskGroup) -> None:
         """One reload after the other, whenever somebody asks."""

@@ -7,12 +7,17 @@ import socket
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+import hypothesis
 import pytest
 
 from edge.runtime import virtual_time
 from tests.browser import browser, chromium
 
 __all__ = ["browser", "chromium"]
+
+# How long one example takes depends on what else the machine does.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 _left: list[str] = []
 _cancel_all_tasks = asyncio.runners._cancel_all_tasks  # type: ignore[attr-defined]

@@ -19,13 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.cli.progress import bar
+from edge.core.verdict import SEVERITY
 from edge.runtime.chain import Broken, Head, plain
 from edge.runtime.store.reader import History, HistoryError, StoredBatch
 from edge.runtime.store.schema import FILE_NAME
-from edge.runtime.store.sentences import SEVERITY, event_words
+from edge.runtime.store.sentences import event_words
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
+
 
 def path_of(appliance: Appliance, file: Path | None) -> Path:
     """The history file: the one given, else the configured one."""
@@ -33,15 +35,17 @@ def path_of(appliance: Appliance, file: Path | None) -> Path:
 
 
 @contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """What cannot be read or written ends with its message and exit code 2."""
+def _said(path: Path, out: Path | None = None) -> Iterator[None]:
+    """What cannot be read, or written to `out`, ends with its message and exit code 2."""
     try:
         yield
     except HistoryError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except BrokenPipeError:
+        raise  # `ncm-edge history list | head`: nobody's fault
     except OSError as error:
-        print(f"{error.filename or 'the files'}: {error.strerror or error}; name another place "
+        print(f"{error.filename or out or path}: {error.strerror or error}; name another place "
               "with --out, or free some room", file=sys.stderr)  # fmt: skip
         raise SystemExit(2) from None
     except sqlite3.Error as error:
@@ -150,7 +154,7 @@ def archive(path: Path, appliance: Appliance, config: Path, options: argparse.Na
     from edge.runtime.store.records import Event
     from edge.runtime.store.writer import mark_exported
 
-    with _said(path), History(path, write=True) as found:
+    with _said(path, options.out), History(path, write=True) as found:
         wanted = _wanted(found, options)
         lines = {line.name: line for line in appliance.lines}
         failed = 0
@@ -198,7 +202,7 @@ def report(path: Path, appliance: Appliance, options: argparse.Namespace) -> int
     from edge import __version__
     from edge.runtime.store import report_page
 
-    with _said(path), History(path) as found:
+    with _said(path, options.out), History(path) as found:
         batch = one(found, options)
         line = next((x for x in appliance.lines if x.name == batch.line), None)
         text = report_page.page(report_page.told(found, batch, line, event_words), __version__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge.core.batch import BatchState
+from edge.core.batch import BACK_MIN, BatchState
 from edge.core.registers import Control, TrimReason
 from edge.core.schedule import Schedule
 from edge.core.trim import TrimSettings, reset_share
@@ -44,8 +44,6 @@ DELAY_MINUTES = 2
 """The pH of a minute shows what was fed one to two minutes before (dead time, mixing, probe, mean):
 it is set against that, and after a hold or a change of the metal flow against nothing."""
 WARMUP_MINUTES = 5
-BACK_MIN = 1.5
-"""Batch minutes that go back further than this are another batch."""
 AWAY_MIN = 3.0
 """Batch minutes that jump further than this passed without the appliance."""
 

@@ -24,6 +24,9 @@ from enum import StrEnum
 
 from edge.core.card import ModelCard
 
+SEVERITY = ("normal", "D-3", "D-2", "D-1")
+"""Severity 0..3 as the documents write it."""
+
 
 class NoScore(StrEnum):
     """Why a model step has no valid score."""

@@ -23,7 +23,6 @@ NE107_SAYS = {
     Ne107.OFF_SPEC: "Outputs are outside of what they were validated for.",
     Ne107.MAINTENANCE_REQUIRED: "Outputs hold; something wants attention.",
 }
-SEVERITY = ("normal", "severity 1", "severity 2", "severity 3")
 MEANS = (
     "no flag is raised",
     "a failure in about three days",

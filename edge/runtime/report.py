@@ -12,7 +12,6 @@ from typing import Any
 
 from edge.config.types import Appliance
 from edge.core.line import LineCore
-from edge.core.registers import Ne107
 from edge.core.tags import Quality, Reason
 from edge.core.trim import Expired, Held, Offered
 from edge.core.verdict import Verdict
@@ -22,16 +21,16 @@ from edge.runtime.line import LineRunner
 SEVERITY = ("normal", "severity 1 (D-3)", "severity 2 (D-2)", "severity 3 (D-1)")
 
 
-def document(
+def head(
     appliance: Appliance,
-    lines: Sequence[LineRunner],
     *,
     version: str,
     uptime_s: float,
     written_s: float,
     history: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole status document; `written_s` is epoch seconds, `history` the store's section."""
+    """The status document but for its lines; `written_s` is epoch seconds, `history` the store's
+    section."""
     return {
         "name": appliance.name,
         "version": version,
@@ -39,15 +38,14 @@ def document(
         "written_s": written_s,
         "config_sha256": appliance.config_sha256,
         "history": dict(history or {}),
-        "lines": [line_section(line) for line in lines],
     }
 
 
-def headline(status: dict[str, Any]) -> str:
+def headline(lines: Sequence[LineRunner]) -> str:
     """One line for the service manager."""
     return "; ".join(
-        f"{line['name']}: {line['ne107_text']}, {line['verdict']['text']}"
-        for line in status["lines"]
+        f"{line.line.name}: {_words(line.ne107.name)}, {verdict_text(line.core.finding.verdict)}"
+        for line in lines
     )
 
 
@@ -60,7 +58,7 @@ def line_section(line: LineRunner) -> dict[str, Any]:
         "name": line.line.name,
         "title": line.line.title,
         "ne107": int(line.ne107),
-        "ne107_text": Ne107(line.ne107).name.lower().replace("_", " "),
+        "ne107_text": _words(line.ne107.name),
         "provider": "none" if engine is None else engine.provider,
         "provider_reason": line.refused_reason if engine is None else engine.reason,
         "model": "none" if card is None else f"{card.name}, serial {card.serial}: {card.notice}",

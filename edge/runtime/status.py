@@ -6,10 +6,12 @@ daemon, so a slow reader can never delay the control loop.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import math
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +30,29 @@ class StatusFile:
         self._temporary = directory / (FILE_NAME + ".new")
         self._metrics = metrics
 
-    def write(self, document: dict[str, Any]) -> str:
-        """Replace the files; returns "" or the reasons why one could not be replaced."""
-        plain = _plain(document)
-        faults = [_replace(self.path, self._temporary, json.dumps(plain, ensure_ascii=False))]
+    async def write(self, head: Mapping[str, Any], lines: Iterable[dict[str, Any]]) -> str:
+        """Replace the files; returns "" or the reasons why one could not be replaced.
+
+        Args:
+            head: the document but for its key `lines`.
+            lines: the sections of the lines. Each is made and encoded by itself, and the event
+                loop served in between: a hundred lines in one piece would keep rows waiting.
+        """
+        sections: list[Any] = []
+        texts: list[str] = []
+        for section in lines:
+            sections.append(_plain(section))
+            texts.append(_json(sections[-1]))
+            await asyncio.sleep(0.0)
+        plain = _plain(head)
+        keys = [f"{_json(key)}: {_json(value)}" for key, value in plain.items()]
+        text = ", ".join([*keys, f'"lines": [{", ".join(texts)}]'])
+        faults = [_replace(self.path, self._temporary, f"{{{text}}}")]
         if self._metrics is not None:
             # The collector reads *.prom only, so it never sees the file in the making.
             made = self._metrics.with_suffix(".new")
-            faults.append(_replace(self._metrics, made, render(plain)))
+            figures = await asyncio.to_thread(render, {**plain, "lines": sections})
+            faults.append(_replace(self._metrics, made, figures))
         return "; ".join(filter(None, faults))
 
     def remove(self) -> None:
@@ -64,6 +81,10 @@ def _replace(path: Path, temporary: Path, text: str) -> str:
     except OSError as error:
         return f"{path}: {error.strerror or error}"
     return ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from export.cli.common import Commands, add_data, add_device, command, label, load_data
+from export.cli.common import (
+    Commands,
+    add_config,
+    add_data,
+    add_device,
+    command,
+    config_of,
+    label,
+    load_data,
+)
 
 
 def add(sub: Commands) -> None:
@@ -27,7 +36,7 @@ def add(sub: Commands) -> None:
         default="none",
         help="labelled batches of the line that may be trained on (default: none)",
     )
-    p.add_argument("--config", type=Path, default=Path("firmware_config"))
+    add_config(p)
     add_device(p)
     p.add_argument("--out", type=Path, required=True, help="folder to write")
 
@@ -66,4 +75,4 @@ def run(args: argparse.Namespace) -> None:
     for line in adapted.notes["adapted"]:
         print(line)
     print(label(dataset.simulated) + f'test batches of "{domain}"')
-    print(compare_folders(args.trained, args.out, dataset, args.config, domain, device))
+    print(compare_folders(args.trained, args.out, dataset, config_of(args), domain, device))

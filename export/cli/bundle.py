@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.cli.common import Commands, add_data, command, load_data
+from export.cli.common import Commands, add_config, add_data, command, config_of, load_data
 from export.cli.sign import add_terms, sign
 
 
@@ -24,7 +24,7 @@ def add(sub: Commands) -> None:
     )
     p.add_argument("trained", type=Path)
     add_data(p, required=False)
-    p.add_argument("--config", type=Path, default=Path("firmware_config"))
+    add_config(p)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--serial", type=int, default=1, help="monotone model number, 1..65535")
     p.add_argument("--name")
@@ -45,7 +45,11 @@ def run(args: argparse.Namespace) -> None:
     streams: Sequence[Any] = ()
     if args.data is not None or args.recording is not None:
         dataset = load_data(args)
-        _, metrics = evaluate_folder(args.trained, dataset, args.config)
+        if dataset.select("test"):
+            _, metrics = evaluate_folder(args.trained, dataset, config_of(args))
+        else:
+            print("no batch was kept to judge by: the card has no figures (`labelled` in "
+                  f"{args.recording or args.data} says which ones training may use)")  # fmt: skip
         streams = streams_of(args.trained, dataset)
     card = make_bundle(
         args.trained,

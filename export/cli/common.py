@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,26 @@ def load_data(args: argparse.Namespace) -> Dataset:
     if args.recording is not None:
         return load_recording(args.recording, args.file)
     return load_dataset(args.data)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """--config; `config_of` says which directory it is."""
+    parser.add_argument(
+        "--config", type=Path, metavar="DIR",
+        help="configuration directory of the line (default: the one the recording's description "
+        "names, else firmware_config)",
+    )  # fmt: skip
+
+
+def config_of(args: argparse.Namespace) -> Path:
+    """The configuration directory; call it after `load_data`, which checks the description."""
+    if args.config is not None:
+        return Path(args.config)
+    if args.recording is not None:
+        named = tomllib.loads(args.recording.read_text(encoding="utf-8")).get("config")
+        if named:
+            return Path(args.recording.parent / named)
+    return Path("firmware_config")
 
 
 def label(simulated: bool) -> str:

@@ -6,7 +6,15 @@ import argparse
 import json
 from pathlib import Path
 
-from export.cli.common import Commands, add_data, add_device, command, load_data
+from export.cli.common import (
+    Commands,
+    add_config,
+    add_data,
+    add_device,
+    command,
+    config_of,
+    load_data,
+)
 
 
 def add(sub: Commands) -> None:
@@ -17,10 +25,11 @@ def add(sub: Commands) -> None:
         run,
         "judge a trained folder on test batches",
         "ncm-export evaluate build/ncm --data build/twin",
+        "ncm-export evaluate build/next --recording archive/plant.toml",
     )
     p.add_argument("trained", type=Path, help="folder written by train")
     add_data(p)
-    p.add_argument("--config", type=Path, default=Path("firmware_config"))
+    add_config(p)
     add_device(p)
     p.add_argument("--json", type=Path, help="also write the figures here")
 
@@ -32,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 
     device = choose(args.device)
     dataset = load_data(args)
-    text, figures = evaluate_folder(args.trained, dataset, args.config, device)
+    text, figures = evaluate_folder(args.trained, dataset, config_of(args), device)
     print(text)
     if args.json is not None:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")

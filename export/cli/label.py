@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
     conflicts = sum(finding.fault for finding in found.findings)
     if conflicts and not args.force:
         raise DatasetError(
-            f"{conflicts} faults above; correct the log, or take --force: the rows they touch then "
-            "stay unused. labels.csv was not written"
+            f"{conflicts} fault{'s' * (conflicts > 1)} above; correct the log, or take --force: "
+            "the rows they touch then stay unused. labels.csv was not written"
         )
     path = args.archive / LABELS
     try:

@@ -6,8 +6,12 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export.cli.common import Commands, add_data, add_device, command, label, load_data
+
+if TYPE_CHECKING:
+    from export.data.dataset import Dataset
 
 CHECKPOINT = "training.ckpt"
 
@@ -24,7 +28,11 @@ def add(sub: Commands) -> None:
         "torchrun --nproc-per-node 2 -m export train --data build/twin --out build/ncm",
     )
     add_data(p)
-    p.add_argument("--recipe", help="shipped recipe or TOML file (ours, paper, continuous)")
+    p.add_argument(
+        "--recipe",
+        help="shipped recipe or TOML file (ours, paper, continuous); default: ours for batches of "
+        "a schedule, continuous for any other recording",
+    )
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     p.add_argument("--seed", type=int, help="replaces the seed of the recipe")
     p.add_argument("--iterations", type=int, help="replaces training.iterations")
@@ -36,6 +44,23 @@ def add(sub: Commands) -> None:
         help="of convolutions and GRU while training; replaces training.precision",
     )
     p.add_argument("--fresh", action="store_true", help="forget the checkpoint of a stopped run")
+
+
+def _usual(dataset: Dataset, *, recorded: bool) -> str:
+    """The recipe for these data, said where it had to be chosen."""
+    if not recorded:
+        return "ours"
+    if not dataset.line.schedule_steps:
+        print("recipe continuous: a line without a schedule; labels are for judging alone")
+        return "continuous"
+    count = {split: len(dataset.select(split)) for split in ("train", "calibrate", "test")}
+    defective = sum(b.level > 0 for b in dataset.batches)
+    print(
+        f"recipe ours: batches of a schedule, {defective} of {len(dataset.batches)} labelled "
+        f"defective; {count['train']} to learn from, {count['calibrate']} held out for the "
+        f"thresholds, {count['test']} kept to judge by"
+    )
+    return "ours"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     device = choose(args.device)
     dataset = load_data(args)
-    recipe = load_recipe(args.recipe or ("continuous" if args.recording else "ours"))
+    recipe = load_recipe(args.recipe or _usual(dataset, recorded=args.recording is not None))
     if args.seed is not None:
         recipe = dataclasses.replace(recipe, seed=args.seed)
     asked = {"iterations": args.iterations, "precision": args.precision}

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edge.config.faults import suggestion
 from export.data import labels
@@ -32,6 +33,7 @@ from export.data.dataset import DatasetError
 from export.data.findings import Finding
 from export.data.labels import Event, seconds_of
 
+FloatArray = npt.NDArray[np.float64]
 EVENTS, LABELS = "events.csv", "labels.csv"
 _COLUMNS = ("time", "line", "event", "kind", "component", "batch", "text")
 _KINDS = {"repaired": True, "replaced": True, "cleaned": False, "calibrated": False}
@@ -56,8 +58,6 @@ class Stretch:
     """One archived batch and how many of its minutes have which label."""
 
     file: str
-    first_s: float
-    last_s: float
     minutes: dict[int, int]
     """Severity (-1 not used) -> minutes."""
 
@@ -88,16 +88,15 @@ def label_archive(
     spans = _spans(folder, line)
     if not spans:
         raise DatasetError(f"{folder}: holds no batches; export them with `ncm-edge archive`")
-    findings += labels.outside(events, [("", a, b) for _, a, b in spans])
+    findings += labels.outside(events, [("", t[0], t[-1]) for _, t in spans])
     # As they will be read from the written log: there each event has a line of its own.
     written, _ = labels.parse_log(log_text(events), LABELS)
     stretches = []
-    for name, first_s, last_s in spans:
-        times = np.arange(first_s + 59.0, last_s + 0.5, 60.0)
+    for name, times in spans:
         severity, _ = labels.label_times(times, written, normal_h=normal_h)
         values, counts = np.unique(severity, return_counts=True)
         minutes = dict(zip(values.tolist(), counts.tolist()))
-        stretches.append(Stretch(file=name, first_s=first_s, last_s=last_s, minutes=minutes))
+        stretches.append(Stretch(file=name, minutes=minutes))
     findings += _gaps(stretches, entries, events)
     return Labelled(events=tuple(events), findings=tuple(findings), stretches=tuple(stretches))
 
@@ -200,20 +199,23 @@ def _gaps(
     return out
 
 
-def _spans(folder: Path, line: str) -> list[tuple[str, float, float]]:
-    """(file, first and last second) of every batch of the archive."""
+def _spans(folder: Path, line: str) -> list[tuple[str, FloatArray]]:
+    """(file, last second of each of its minutes) of every batch, whatever its clock did."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     out = []
     for path in sorted(folder.glob(f"{line or '*'}/*.parquet")):
         try:
-            times = pq.read_table(path, columns=["time"]).column("time")
-        except (OSError, pa.ArrowException) as error:
+            column = pq.read_table(path, columns=["time"]).column("time")
+            times = column.cast(pa.timestamp("us", tz="UTC")).cast("int64").to_numpy() / 1e6
+        except (OSError, KeyError, pa.ArrowException) as error:
             raise DatasetError(f"{path}: not a batch of `ncm-edge archive`: {error}") from None
         if len(times):
-            out.append((str(path), times[0].as_py().timestamp(), times[-1].as_py().timestamp()))
-    return sorted(out, key=lambda span: span[1])
+            minute = (times - times[0]) // 60.0
+            ends = np.append(np.flatnonzero(np.diff(minute)), len(times) - 1)
+            out.append((str(path), times[ends]))
+    return sorted(out, key=lambda span: float(span[1][0]))
 
 
 def _text(path: Path) -> str:

@@ -40,6 +40,8 @@ DAY_S = 86_400.0
 DAYS = 3
 """Days before a failure that are labelled (paper, 2.2)."""
 UNUSED = -1
+LATEST_S = 253_402_300_800.0
+"""The year 10000: no log speaks of it."""
 EVENTS = ("failure", "maintenance")
 _COLUMNS = ("time", "event", "end", "component", "group", "text")
 
@@ -64,8 +66,14 @@ class Event:
 
 
 def parse_log(text: str, file: str, timezone: str = "") -> tuple[list[Event], list[Finding]]:
-    """Events in the order of time, and what cannot be read, by line."""
-    reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
+    """Events in the order of time, and what cannot be read, by line.
+
+    Columns are apart by what the first line has: commas, or the semicolons and tabs of a
+    spreadsheet. Empty lines do not count.
+    """
+    text = text.lstrip("\ufeff")
+    first = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
     head = reader.fieldnames or []
     faults: list[Finding] = []
 
@@ -83,6 +91,8 @@ def parse_log(text: str, file: str, timezone: str = "") -> tuple[list[Event], li
     events = []
     for row in reader:
         line = reader.line_num
+        if not any(isinstance(word, str) and word.strip() for word in row.values()):
+            continue
         kind = (row["event"] or "").strip().casefold()
         if kind not in EVENTS:
             fault(line, f"event '{row['event']}': {suggestion(kind, EVENTS)}")
@@ -121,9 +131,13 @@ def parse_log(text: str, file: str, timezone: str = "") -> tuple[list[Event], li
 def seconds_of(text: str, timezone: str = "") -> float:
     """Seconds UTC since 1970, or the number itself. Raises ValueError."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         moment = datetime.fromisoformat(text)
+    else:
+        if not abs(number) < LATEST_S:  # nor is it NaN
+            raise ValueError(text)
+        return number
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=ZoneInfo(timezone) if timezone else UTC)
     return moment.timestamp()
@@ -138,6 +152,9 @@ def conflicts(events: Sequence[Event]) -> list[Finding]:
     """Events of one stretch that contradict each other, named by line."""
     out = []
 
+    def at(event: Event, other: Event) -> str:
+        return f"line {other.line}" if other.file == event.file else f"{other.file}:{other.line}"
+
     def say(event: Event, message: str) -> None:
         out.append(Finding(event.file, event.line, "log", message, fault=True))
 
@@ -146,22 +163,22 @@ def conflicts(events: Sequence[Event]) -> list[Finding]:
     for event in sorted(events):
         if event.kind == "maintenance":
             if repaired is not None and event.time_s < repaired.end_s:
-                say(event, f"{event} begins before the one of line {repaired.line} has ended; "
+                say(event, f"{event} begins before the one of {at(event, repaired)} has ended; "
                     "correct the times or join the two")  # fmt: skip
             failed, repaired = None, event
             continue
         if repaired is not None and event.time_s < repaired.end_s:
-            say(event, f"{event} lies within the maintenance of line {repaired.line}; "
+            say(event, f"{event} lies within the maintenance of {at(event, repaired)}; "
                 "correct one of the times")  # fmt: skip
         elif repaired is not None and event.time_s - repaired.end_s < DAYS * DAY_S:
             hours = (event.time_s - repaired.end_s) / 3600.0
-            say(event, f"{event} comes {hours:.1f} h after the maintenance of line "
-                f"{repaired.line}: rows before it would be D-{DAYS} of a failure and repaired at "
-                "once; say which event is wrong, or remove the failure")  # fmt: skip
+            say(event, f"{event} comes {hours:.1f} h after the maintenance of "
+                f"{at(event, repaired)}: rows before it would be D-{DAYS} of a failure and "
+                "repaired at once; say which event is wrong, or remove the failure")  # fmt: skip
         if failed is not None:
             days = (event.time_s - failed.time_s) / DAY_S
             near = f", {days:.1f} days later" if days < DAYS else ""
-            say(event, f"{event} follows the failure of line {failed.line}{near} without "
+            say(event, f"{event} follows the failure of {at(event, failed)}{near} without "
                 "maintenance between them; add the repair or remove one")  # fmt: skip
         failed = event
     return out

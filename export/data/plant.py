@@ -98,7 +98,8 @@ def read_plant(
                        stretch.notes.pop("print_lines", None)))  # fmt: skip
         mine = labels.events_of(events, stretch.group)
         findings += [f for f in labels.conflicts(mine) if f not in findings]
-        batches += cut_episodes(_labelled(spec, stretch, mine), spec.episode_rest_steps)
+        pieces = cut_episodes(_labelled(spec, stretch, mine), spec.episode_rest_steps)
+        batches += [_blamed(piece, mine) for piece in pieces]
     if not batches:
         refuse_faults(findings, spec.tolerate)
         names = ", ".join(str(f) for f in files[:3])
@@ -136,8 +137,6 @@ def _labelled(spec: PlantSpec, stretch: Batch, events: Sequence[labels.Event]) -
             notes["t_s"], events, between=rule.between, normal_h=rule.normal_h
         )
         notes["to_failure_s"] = left_s
-        failed = [e for e in events if e.kind == "failure"]
-        component = component or (failed[0].component if failed else "")
     elif rule.kind == "countdown":
         severity = labels.countdown_level(mark)
         if rule.between == "unused":
@@ -169,6 +168,16 @@ def _labelled(spec: PlantSpec, stretch: Batch, events: Sequence[labels.Event]) -
         expected=row.expected if row else (),
         split="train" if _matches(stretch.group, spec.labelled) else "test",
     )
+
+
+def _blamed(piece: Batch, events: Sequence[labels.Event]) -> Batch:
+    """With the component of the failure it leads up to, where the log alone knows it."""
+    bad = np.flatnonzero(piece.severity > 0)
+    if piece.component or not len(bad):
+        return piece
+    first_s = float(piece.notes["t_s"][bad[0]])
+    ahead = [e for e in sorted(events) if e.kind == "failure" and e.time_s >= first_s]
+    return dataclasses.replace(piece, component=ahead[0].component if ahead else "")
 
 
 def _events(spec: PlantSpec) -> tuple[list[labels.Event], list[Finding]]:

@@ -53,7 +53,8 @@ def load_weights(path: Path) -> Network:
 def export_in_fresh_process(weights: Path, target: Path) -> None:
     """Export and verify. Raises GraphError with the child's message."""
     done = subprocess.run(
-        [sys.executable, "-m", "export.deliver.onnx_graph", str(weights), str(target)],
+        [sys.executable, "-m", "export.deliver.onnx_graph", str(weights.absolute()),
+         str(target.absolute())],
         capture_output=True,
         text=True,
         check=False,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from edge.core.verdict import VerdictSettings
-from export.data.dataset import Batch, Dataset
+from export.data.dataset import Batch, Dataset, DatasetError
 from export.data.lines import load_line
 from export.deliver.onnx_graph import load_weights
 from export.deliver.pack import check_line, load_trained, references_of, stream_of
@@ -28,10 +28,20 @@ def evaluate_folder(
 
     The network runs on `device`, batch by batch: their outputs together would not fit into memory.
 
-    Raises PackError if folder and dataset do not belong together.
+    Raises PackError if folder and dataset do not belong together, DatasetError if training had all.
     """
     document, arrays = load_trained(folder)
     check_line(document, dataset.line, folder)
+    references = references_of(arrays)
+    batches = [b for b in dataset.select("test") if b.domain in references]
+    if not batches:
+        groups = list(dict.fromkeys(b.group for b in dataset.batches))
+        raise DatasetError(
+            f"{dataset.source}: no batch is left to judge by; name only those training may use in "
+            "`labelled` of the description (a list of names or patterns) and train again; the "
+            f"others are judged. They are called {', '.join(groups[:4])}"
+            + (" ..." if len(groups) > 4 else "")
+        )
     recipe = recipe_of(document["recipe"])
     line = load_line(config, dataset.line.name)
     limits = document["thresholds"]
@@ -45,8 +55,6 @@ def evaluate_folder(
     )
     network = load_weights(folder / "weights.pt")
     network.eval().to(device)
-    references = references_of(arrays)
-    batches = [b for b in dataset.select("test") if b.domain in references]
     judged = []
     for batch in batches:
         whole, lead = _with_lead_in(batch, dataset)
@@ -71,6 +79,7 @@ def _budget(document: dict[str, Any], false: dict[str, Any]) -> dict[str, Any]:
     """Whether the false-alarm budget is honoured, in numbers and in words."""
     allowed = document["recipe"]["false_alarms"]
     normals = document["notes"].get("threshold_from_normals", 0)
+    unseen = document["notes"].get("threshold_held_out", True)
     share = Share(false["k"], false["n"])
     low = share.interval[0]
     verdict = (
@@ -83,7 +92,7 @@ def _budget(document: dict[str, Any], false: dict[str, Any]) -> dict[str, Any]:
         "from_normals": normals,
         "verdict": verdict,
         "said": f"false-alarm budget 1 in {1 / allowed:.0f} normal batches, threshold from "
-        f"{normals} held-out ones: {verdict}",
+        f"{normals} {'held-out ones' if unseen else 'that training has seen'}: {verdict}",
     }
 
 
@@ -146,10 +155,10 @@ def streams_of(folder: Path, dataset: Dataset, count: int = 12) -> list[Stream]:
 
 
 def _with_lead_in(batch: Batch, dataset: Dataset) -> tuple[Batch, int]:
-    """A test stretch that continues a training stretch is scored with the state carried on."""
+    """A stretch that continues another is scored with the state carried on."""
     if batch.first_step == 0:
         return batch, 0
-    for other in dataset.select("train", domain=batch.domain, group=batch.group):
+    for other in dataset.select(domain=batch.domain, group=batch.group):
         if other.first_step == 0 and len(other.features) == batch.first_step:
             joined = dataclasses.replace(
                 batch,

@@ -105,10 +105,15 @@ def train(
             history = fit_classifier(network, crops, recipe, quiet, checkpoint, fingerprint)
     network.eval()
     held = dataset.select("calibrate")
-    fusing = held if held else dataset.select("train")
+    unseen = any(b.level for b in held)
+    fusing = held if unseen else [*dataset.select("train"), *held]
     how = fit_fusion(network, fusing if history else fitting, references, recipe)
+    if history and not unseen:
+        how = how.replace("held-out batches", "batches that training has seen: too few failures")
     target = [b for b in held if b.domain == recipe.target_domain]
-    judged = target or held or fitting
+    judged = target or held
+    if not any(b.level == 0 for b in judged):
+        judged = fitting
     thresholds, drift = fit_thresholds(network, judged, references, recipe)
     notes = {
         "parameters": network.parameter_count(),
@@ -118,6 +123,7 @@ def train(
         "fusion": how,
         "normal_batches": {d: len(normals(dataset, d)) for d in domains[:8]},
         "threshold_from_normals": sum(1 for b in judged if b.level == 0),
+        "threshold_held_out": judged is not fitting,
     }
     return Trained(
         network=network.cpu(),

@@ -20,6 +20,7 @@ CONFIG = ["--config", str(ROOT / "firmware_config")]
 COMMANDS = (
     "run", "reload", "demo", "check", "tags", "replay", "twin", "status", "certificate", "history",
     "archive", "report", "hmi", "update", "audit", "page",
+    "install", "backup", "restore", "inventory",
 )  # fmt: skip
 Capture = pytest.CaptureFixture[str]
 

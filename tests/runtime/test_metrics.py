@@ -18,6 +18,7 @@ from edge.runtime import diagnostics, metrics
 from edge.runtime.status import StatusFile
 from tests.cli.test_status import WRITTEN_S, line
 from tests.runtime.test_group import FAST, GroupBench, Virtual, grouped
+from tests.runtime.test_status import put
 
 DOCS = (Path(__file__).parents[2] / "docs" / "status.md").read_text(encoding="utf-8")
 SAMPLE = re.compile(r'(ncm_edge_[a-z0-9_]+)(?:\{((?:[a-z0-9_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)')
@@ -142,7 +143,7 @@ def test_the_words_for_qualities_are_those_of_the_rows() -> None:
 def test_the_file_for_the_collector(tmp_path: Path) -> None:
     path = tmp_path / "ncm-edge.prom"
     writer = StatusFile(tmp_path, path)
-    assert writer.write(document()) == ""
+    assert put(writer, document()) == ""
     assert path.read_text(encoding="utf-8") == metrics.render(document())
     writer.remove()
     assert list(tmp_path.iterdir()) == []
@@ -151,12 +152,12 @@ def test_the_file_for_the_collector(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_said_and_the_status_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "ncm-edge.prom"
     writer = StatusFile(tmp_path, path)
-    assert writer.write(document()) == f"{path}: No such file or directory"
+    assert put(writer, document()) == f"{path}: No such file or directory"
     assert writer.path.exists()
     writer.remove()
 
 
 def test_the_command_prints_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    StatusFile(tmp_path).write(document())
+    put(StatusFile(tmp_path), document())
     assert status_command.run(tmp_path, as_json=False, as_metrics=True, now_s=WRITTEN_S) == 0
     assert capsys.readouterr().out == metrics.render(document())

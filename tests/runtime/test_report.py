@@ -25,6 +25,7 @@ from edge.runtime.clock import LoopClock
 from edge.runtime.notify import Notifier
 from edge.runtime.status import StatusFile, read
 from tests.line import EPOCH_S, appliance_of
+from tests.runtime.test_status import put
 
 OFFER = Offered(
     seq=7, trim_kg_h=-3.25, base_kg_h=80.0, lo_kg_h=-8.0, hi_kg_h=8.0, predicted_ph=11.2,
@@ -44,8 +45,9 @@ async def app(tmp_path: Path, free_port: Callable[[], int]) -> AsyncIterator[App
 
 def document(app: App) -> dict[str, Any]:
     """The document after its way through the file."""
-    made = report.document(app.appliance, app.lines, version="1", uptime_s=2.0, written_s=EPOCH_S)
-    assert StatusFile(app.appliance.runtime_dir).write(made) == ""
+    head = report.head(app.appliance, version="1", uptime_s=2.0, written_s=EPOCH_S)
+    sections = [report.line_section(line) for line in app.lines]
+    assert put(StatusFile(app.appliance.runtime_dir), {**head, "lines": sections}) == ""
     return read(app.appliance.runtime_dir)
 
 
@@ -169,7 +171,7 @@ async def test_the_headline_names_every_line(tmp_path: Path, free_port: Callable
     app = App(appliance, clock=LoopClock(EPOCH_S), notifier=Notifier({}))
     for line in app.lines:
         line.ring.close()
-    headline = report.headline(document(app))
+    headline = report.headline(app.lines)
     assert re.fullmatch(r"ncm-1: [a-z ]+, no verdict: [a-z ]+; ncm-2: [a-z ]+, .*", headline)
     assert "\n" not in headline
 
@@ -181,7 +183,7 @@ def test_a_continuous_line_has_no_batch(app: App) -> None:
 
 
 def test_everything_is_plain_json(app: App) -> None:
-    made = report.document(app.appliance, app.lines, version="1", uptime_s=2.0, written_s=EPOCH_S)
-    assert set(made["lines"][0]) >= {"ne107", "verdict", "trim", "links", "conditions", "tags"}
+    made = report.line_section(app.lines[0])
+    assert set(made) >= {"ne107", "verdict", "trim", "links", "conditions", "tags"}
     json.dumps(made)
-    assert made["lines"][0]["ne107"] in list(Ne107)
+    assert made["ne107"] in list(Ne107)

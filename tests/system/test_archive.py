@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -268,6 +271,55 @@ def test_list_show_and_verify(history: Path, capsys: Capture) -> None:
     assert edge(["history", "verify", "--head", head.removeprefix("head "), *at_file]) == 1
     assert "cut off" in capsys.readouterr().out
     assert edge(["history", "show", *at_file]) == 2
+
+
+def test_a_disk_that_fills_in_mid_export_leaves_no_half_file(history: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "edge", "archive", "41", "--out", str(tmp_path / "full"),
+         "--file", str(history), "--config", str(CONFIG)],
+        # SQLite itself takes 32 kB.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+        cwd=CONFIG.parent, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert str(tmp_path / "full") in done.stderr
+    assert "free some room" in done.stderr
+    assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]
+    with History(history) as found:
+        assert not any(batch.exported_s for batch in found.batches())
+
+
+@pytest.mark.parametrize(
+    "words", [["report", "41"], ["history", "list"], ["archive", "--out", "a"]], ids=lambda w: w[0]
+)
+def test_a_history_that_is_locked_or_damaged(
+    history: Path, words: list[str], tmp_path: Path, capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("edge.runtime.store.reader.BUSY_S", 0.05)
+    monkeypatch.chdir(tmp_path)
+    at_file = [*words, "--file", str(history), "--config", str(CONFIG)]
+    other = sqlite3.connect(history, isolation_level=None)
+    other.execute("PRAGMA locking_mode = EXCLUSIVE")
+    other.execute("BEGIN EXCLUSIVE")
+    assert code_of(at_file) == 2
+    assert f"{history}: database is locked; another program holds it" in capsys.readouterr().err
+    other.execute("ROLLBACK")
+    other.close()
+    whole = history.read_bytes()
+    history.write_bytes(whole[:16384] + b"\xff" * (len(whole) - 16384))
+    assert code_of(at_file) == 2
+    assert "it is damaged: the daemon sets it aside" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_a_list_that_nobody_reads_to_its_end(history: Path) -> None:
+    shown = f"{sys.executable} -u -m edge history list --file {history} --config {CONFIG}"
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {shown}; echo $? >&2; }} | true"], cwd=CONFIG.parent,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr.strip() == "0"
 
 
 def test_an_archive_from_a_history_of_another_program(tmp_path: Path, capsys: Capture) -> None:

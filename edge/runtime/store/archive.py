@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from edge.config.types import Line
 from edge.core.tags import Quality
+from edge.runtime.clock import DAY_S
 from edge.runtime.store.minute import Times
 from edge.runtime.store.reader import History, StoredBatch, StoredRows, StoredStep
 
@@ -38,7 +39,7 @@ EVENT_HEAD = "time,line,event,kind,component,batch,text"
 LABEL_HEAD = "time,event,end,component,group,text"
 
 
-MAX_GAP_S = 86_400.0
+MAX_GAP_S = DAY_S
 """A longer pause within a batch is a clock that was set, not as many slots without a row."""
 MAX_GAP_ROWS = 1_000_000
 

@@ -15,10 +15,11 @@ import numpy as np
 
 from edge.config.types import Line
 from edge.core.tags import Quality
+from edge.core.verdict import SEVERITY
 from edge.runtime.store import report_svg as svg
 from edge.runtime.store.reader import History, StoredBatch, StoredEvent, StoredRows, StoredStep
+from edge.runtime.store.report_summary import summary
 
-SEVERITY = ("normal", "D-3", "D-2", "D-1")
 MARGIN_S = 120.0
 """What happened just before and after a batch belongs to its story."""
 NOTHING = "<p>Nothing was recorded of this.</p>"
@@ -27,11 +28,17 @@ CSS = """
 body{font:14px/1.5 system-ui,sans-serif;color:#222;max-width:1080px;margin:24px auto;padding:0 16px}
 h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:28px 0 6px;border-bottom:1px solid #ccc}
 table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:2px 10px 2px 0;
-vertical-align:top;border-bottom:1px solid #eee}td.n{text-align:right}svg{width:100%;height:auto}
+vertical-align:top;border-bottom:1px solid #eee}td:first-child{white-space:nowrap}
+svg{width:100%;height:auto}
 .note{background:#eee;border-left:6px solid #666;padding:8px 12px;margin:12px 0;font-weight:600}
 code{font-size:12px;word-break:break-all}figcaption,.small{color:#555;font-size:12px}
-figure{margin:8px 0}@media print{body{margin:0}h2{break-after:avoid}}
+figure{margin:8px 0;break-inside:avoid}ul{margin:4px 0;padding-left:20px}
+@page{size:A4;margin:14mm}
+@media print{body{font-size:10.5pt;max-width:none;margin:0;padding:0}h2{break-after:avoid}
+tr,.note{break-inside:avoid}thead{display:table-header-group}
+svg,.note{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
+"""The browser's print gives A4 pages: no figure or table row is cut, no shade is dropped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +54,13 @@ class Told:
     line: Line | None
     """None: the line is not configured here; names and schedule are then missing."""
     words: Callable[[StoredEvent], str]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Component code -> name, as far as the line is configured here."""
+        if self.line is None:
+            return {}
+        return {c.code: c.name for c in self.line.topology.components}
 
     @property
     def simulated(self) -> str:
@@ -108,6 +122,11 @@ def _figure(picture: str, caption: str, report: Told) -> str:
 # Sections.
 
 
+def _summary(report: Told) -> str:
+    said = summary(report.batch, report.steps, report.rows, report.events, report.names)
+    return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in said) + "</ul>"
+
+
 def _timeline(report: Told) -> str:
     kinds = ("batch", "verdict", "maintenance", "label", "start", "stop", "configuration", "model",
              "update", "export")  # fmt: skip
@@ -115,7 +134,9 @@ def _timeline(report: Told) -> str:
         ("time", "what", ""),
         [
             (_time(e.t_s), e.kind, report.words(e))
-            for e in report.events if e.kind in kinds
+            for e in report.events
+            # Batch 0 is none: what block R says while nothing runs.
+            if e.kind in kinds and (e.kind != "batch" or e.body.get("batch_id"))
         ],
     )  # fmt: skip
 
@@ -145,9 +166,7 @@ def _severity(report: Told) -> str:
 
 
 def _components(report: Told) -> str:
-    names = {} if report.line is None else {
-        c.code: c.name for c in report.line.topology.components
-    }  # fmt: skip
+    names = report.names
     found: dict[tuple[str, str], list[float]] = {}
     for step in report.steps:
         for component, part, score in step.suspects:
@@ -195,7 +214,7 @@ def _trim(report: Told) -> str:
             svg.lines(x, [("NaOH demand", demand)], unit="%"),
             "NaOH demand above the feed-forward over hours of the batch.", report,
         )  # fmt: skip
-    return _table(("time", "who", "what"), rows) + trend
+    return _table(("time", "who", "what"), rows, "No trim was suggested.") + trend
 
 
 def _schedule(report: Told) -> str:
@@ -236,7 +255,8 @@ def _conditions(report: Told) -> str:
             began = open_.pop(name, None)
             rows.append(_condition_row(name, began, event.t_s))
     rows += [_condition_row(name, began, None) for name, began in open_.items()]
-    return _table(("raised", "cleared", "condition", ""), sorted(rows))
+    head = ("raised", "cleared", "condition", "")
+    return _table(head, sorted(rows), "No condition stood during this batch.")
 
 
 def _condition_row(
@@ -283,25 +303,28 @@ def _hashes(report: Told) -> str:
     return "<table>" + "".join(f"<tr><th>{k}</th><td>{v}</td></tr>" for k, v in rows) + "</table>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], none: str = "Nothing was recorded of this."
+) -> str:
     if not rows:
-        return NOTHING
+        return f"<p>{none}</p>"
     first = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     rest = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return f"<table><tr>{first}</tr>{rest}</table>"
+    return f"<table><thead><tr>{first}</tr></thead><tbody>{rest}</tbody></table>"
 
 
 SECTIONS: tuple[tuple[str, Callable[[Told], str]], ...] = (
+    ("In short", _summary),
     ("Severity", _severity),
     ("Components", _components),
     ("Where it shows", _heat),
     ("Timeline", _timeline),
-    ("Trim dialogue", _trim),
-    ("Schedule", _schedule),
     ("Conditions", _conditions),
     ("Data quality", _quality),
+    ("Schedule", _schedule),
+    ("Trim dialogue", _trim),
     ("Model and configuration", _hashes),
 )
 """Heading -> what stands below it, in the order of the page."""

@@ -128,7 +128,8 @@ def _hours(x: Floats, height: int, left: int = LEFT) -> list[str]:
     to_x = _scale(x, left)
     first, last = float(x.min()), float(x.max())
     marks = np.linspace(first, last, 7)
-    return [_text(to_x(at), height - 6, f"{at:.1f} h", "middle") for at in marks]
+    ends = ["middle"] * (len(marks) - 1) + ["end"]
+    return [_text(to_x(at), height - 6, f"{at:.1f} h", end) for at, end in zip(marks, ends)]
 
 
 def _open(height: int, title: str) -> str:

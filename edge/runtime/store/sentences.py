@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edge.core.verdict import SEVERITY
 from edge.runtime.store.reader import StoredEvent
-
-SEVERITY = ("normal", "D-3", "D-2", "D-1")
 
 
 def event_words(event: StoredEvent) -> str:

@@ -51,7 +51,6 @@ MAKE_ROOM = 10
 """Most times the oldest rows are dropped for one write."""
 RETAIN_EVERY = 20
 """Minutes written between two looks at size and age."""
-DAY_S = 86_400.0
 CLOSE_S = 10.0
 """Longest wait for the last records at a stop."""
 
@@ -302,7 +301,7 @@ class Store:
         head = writer.write(connection, records, spoiled)
         self.lost += len(spoiled)
         for record, error in spoiled:
-            log.error("history: a record of line %s is dropped, %s: %s: %r",
+            log.error("history: a record of line %r is dropped, %s: %s: %r",
                       record.line, type(error).__name__, error, record)  # fmt: skip
         return head
 

@@ -116,6 +116,8 @@ def test_events_outside_the_recording() -> None:
         ("3.2.2026,failure,,,,", r"log\.csv:2: time '3.2.2026': write it like 2026-03-02 14:10"),
         ("2026-03-02 14:10,maintenance,2026-03-02 13:00,,,",
          r"log\.csv:2: maintenance ends at '2026-03-02 13:00', before it begins"),
+        ("nan,failure,,,,", r"log\.csv:2: time 'nan': write it like"),
+        ("1e30,failure,,,,", r"log\.csv:2: time '1e30': write it like"),
     ],
 )  # fmt: skip
 def test_a_log_that_cannot_be_read(line: str, message: str) -> None:
@@ -132,9 +134,44 @@ def test_a_log_without_its_columns() -> None:
     assert any("unknown column 'when'" in str(f) for f in found)
 
 
+@pytest.mark.parametrize("apart", [",", ";", "\t"])
+def test_a_log_as_a_spreadsheet_saves_it(apart: str) -> None:
+    text = "\ufefftime,event,end,text\r\n\r\n2026-03-02 14:10,failure,,x\r\n,,,\r\n"
+    (only,), found = parse_log(text.replace(",", apart), "log.csv")
+    assert (only.kind, only.text, found) == ("failure", "x", [])
+
+
+def test_a_conflict_across_two_files_names_both() -> None:
+    other = Event(time_s=T0 + 1.0, kind="failure", end_s=T0 + 1.0, file="events.csv", line=2)
+    (found,) = conflicts([event(0, "maintenance", 1), other])
+    assert str(found).startswith("events.csv:2: failure of")
+    assert "within the maintenance of log.csv:2" in str(found)
+
+
 def test_local_times_of_a_log() -> None:
     events, _ = parse_log("time,event\n2026-07-01 12:00,failure\n", "log.csv", "Asia/Seoul")
     assert events[0].time_s == 1782874800.0  # 03:00 UTC
+
+
+def test_each_batch_is_given_the_component_of_the_failure_it_leads_up_to(tmp_path: Path) -> None:
+    for n, begins in enumerate(("2026-03-02T00:00", "2026-03-12T00:00")):
+        table = rows(40)
+        hours = np.datetime64(begins) + np.arange(40) * np.timedelta64(1, "h")
+        table.time = [str(h) for h in hours]
+        for name, column in table.columns.items():
+            table.columns[name] = [str(float(value) + n) for value in column]
+        table.write(tmp_path / f"run-{n}.csv")
+    (tmp_path / "log.csv").write_text(
+        HEAD + "2026-03-03 20:00,failure,,PIPE,,\n2026-03-04 20:00,maintenance,,,,\n"
+        "2026-03-13 20:00,failure,,PUMP,,\n"
+    )
+    toml = tmp_path / "plant.toml"
+    toml.write_text(
+        'files = ["run-*.csv"]\ntime = "time"\nrow_s = 3600.0\nstep_rows = 4\n'
+        'label = { log = "log.csv" }\n'
+        'tag = [{ name = "Pressure", component = "PUMP" }, { name = "Flow", component = "PIPE" }]\n'
+    )
+    assert [batch.component for batch in load_plant(toml).batches] == ["PIPE", "PUMP"]
 
 
 def test_a_plant_labelled_by_its_log(tmp_path: Path) -> None:
