@@ -101,7 +101,7 @@ def now(line: Site, lines: int, batch: str) -> str:
 <ul id="conditions"></ul></div></section>
 <section id="danger" aria-labelledby="danger-head"><h2 id="danger-head">{
         "Is the batch in danger?" if batches else "Is the line in danger?"}</h2>
-<div id="verdict"><p id="probability"></p><p id="severity"></p><p id="case"></p></div>
+<div id="verdict"><p id="probability"></p><p id="severity" role="status"></p><p id="case"></p></div>
 <div id="danger-chart" class="chart" role="img" aria-label="Defect probability over time"></div>
 <p id="hits"></p></section>
 <section id="advice" aria-labelledby="advice-head"><h2 id="advice-head">What is advised?</h2>

@@ -145,11 +145,12 @@ def _trust(section: Doc, words: Sequence[int]) -> list[dict[str, str]]:
     if provider == "none":
         runs = _item("model runs", f"nowhere: {reason}", "bad")
     else:
-        last = "no inference yet" if age_s is None else f"last inference {age_s:.0f} s ago"
+        last = "no inference yet, " if age_s is None else f"last inference {age_s:.0f} s ago "
+        last = last if sound else ""
         wanted = provider != "cpu" or "chosen" in reason
         why = f": {reason}" if reason else ""
         where = "GPU" if provider == "cuda" else provider.upper()
-        runs = _item("model runs", f"{last} on {where}{why}", "ok" if wanted else "note")
+        runs = _item("model runs", f"{last}on {where}{why}", "ok" if wanted else "note")
     quality = section["data_quality"]
     bad = [t["name"] for t in section["tags"] if t["quality"] == "bad"]
     data = f"{quality:.1%} good in the last model step"

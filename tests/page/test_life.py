@@ -62,7 +62,7 @@ def test_before_with_and_after_the_daemon(
             daemon.send_signal(signal.SIGSTOP)
             try:
                 browser.until(STATE, "stale", limit_s=30)
-                assert "ncm-edge has said nothing for" in browser.text("#stale")
+                assert "ncm-edge says nothing any more" in browser.text("#stale")
             finally:
                 daemon.send_signal(signal.SIGCONT)
             browser.until(STATE, "live", limit_s=30)

@@ -48,5 +48,4 @@ node("only").addEventListener("click", () => {
   node("rows").classList.toggle("only", only);
 });
 listen(show);
-const source = new EventSource(wires);
-source.onmessage = (event) => showWires(JSON.parse(event.data));
+listen(showWires, wires, false);

@@ -46,8 +46,8 @@ export function header(line) {
   put(node("batch"), /^\d/.test(line.batch) ? `Batch ${line.batch}` : line.batch);
 }
 
-// Show every message of a stream; `show(told)` gets the newest.
-export function listen(show, url = body.dataset.stream) {
+// Show every message of a stream; `show(told)` gets the newest. One stream of a page tells its age.
+export function listen(show, url = body.dataset.stream, tellsAge = true) {
   let source = null, told = null, heard = 0, again = 0;
 
   function open() {
@@ -56,7 +56,7 @@ export function listen(show, url = body.dataset.stream) {
     source.onmessage = (event) => {
       told = JSON.parse(event.data);
       heard = performance.now();
-      paint();
+      if (tellsAge) paint();
       show(told);
     };
     source.onerror = () => {
@@ -78,15 +78,16 @@ export function listen(show, url = body.dataset.stream) {
   }
   // A window nobody sees takes no place among the few connections a browser has for one server.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
-  setInterval(paint, 500);
+  if (tellsAge) setInterval(paint, 500);
   open();
 }
 
+// [class of the page, age, what is wrong]. The last is read out, so no number in it counts on.
 function judge(told, silent) {
   if (!told) return ["waiting", "no news yet", ""];
   if (silent > SILENT_S) {
     return ["stale", `no contact for ${lasted(silent)}`,
-      `No contact with the page's server for ${lasted(silent)}. What is shown is old.`];
+      "No contact with the page's server. What is shown is old."];
   }
   if (told.state === "waiting") {
     return ["stale", "no news yet",
@@ -97,8 +98,7 @@ function judge(told, silent) {
   }
   const age = told.age_s + silent;
   if (told.state === "old") {
-    return ["stale", `${lasted(age)} old`,
-      `ncm-edge has said nothing for ${lasted(age)}. What is shown is old.`];
+    return ["stale", `${lasted(age)} old`, "ncm-edge says nothing any more. What is shown is old."];
   }
   if (told.fault || told.absent) return ["stale", "cannot be shown", told.fault || told.absent];
   return ["live", age < 2.5 ? "now" : `${lasted(age)} ago`, ""];
