@@ -104,6 +104,7 @@ def look(page: Running, browser: Browser, out: Path) -> dict[Path, int]:
     browser.until("return document.querySelectorAll('#why-tags canvas').length === 6")
     (page.runtime / "status.json").unlink()
     browser.until("return document.body.className === 'stale'")
+    time.sleep(1.0)
     sizes[out / "page-stale.png"] = keep(browser, out / "page-stale.png")
     return sizes
 

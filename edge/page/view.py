@@ -82,7 +82,9 @@ def line(section: Doc, wire: Doc | None, uptime_s: float) -> dict[str, Any]:
         },
         "suspects": [_suspect(s) for s in verdict["suspects"]],
         "advice": _advice(section, wire, words),
-        "tags": [[t["value"], t["quality"], t["reason"], t["age_s"]] for t in section["tags"]],
+        # By name: the configuration on the disk may be newer than the one the daemon runs.
+        "tags": {t["name"]: [t["value"], t["quality"], t["reason"], t["age_s"]]
+                 for t in section["tags"]},
         "uptime_s": uptime_s,
     }  # fmt: skip
 

@@ -168,10 +168,12 @@ def test_several_lines_begin_with_an_overview(beside: Path, browser: Browser) ->
         browser.press("TAB", "TAB", "ENTER")
         browser.until("return location.pathname === arguments[0]", LINE)
         assert "Overview" in browser.text("nav")
-        # The drawing is that of the configuration.
+        # The drawing is that of the configuration; a value stands at its own name or nowhere.
         page.pulse()
         browser.open(f"{page.url}/line/skab")
         browser.until("return document.querySelectorAll('#plant [role=button]').length === 5")
+        value = "document.querySelector('#why-tags output')?.textContent"
+        browser.until(f"return {value} === 'no value'")
 
 
 def test_help_names_the_port_and_the_way_from_elsewhere() -> None:

@@ -239,3 +239,5 @@ def test_news_that_stops_turns_the_page_grey(page: Running, browser: Browser) ->
     shade = browser.run("return getComputedStyle(document.querySelector('main')).filter")
     assert "grayscale" in shade
     assert browser.text("#severity")
+    assert browser.text("#health-word") == "failure: not heard"
+    assert browser.run("return document.getElementById('health').dataset.ne107") == "1"

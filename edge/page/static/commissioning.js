@@ -11,8 +11,8 @@ function show(told) {
   if (!told.line) return;
   header(told.line);
   let bad = 0;
-  site.tags.forEach((tag, i) => {
-    const row = rows.get(tag.name), [value, quality, reason, age] = told.line.tags[i] ?? [null, "bad", "", null];
+  site.tags.forEach((tag) => {
+    const row = rows.get(tag.name), [value, quality, reason, age] = told.line.tags[tag.name] ?? [null, "bad", "not read by the daemon", null];
     row.dataset.quality = quality;
     bad += quality !== "good";
     put(row.children[3], value === null ? "–" : `${+value.toPrecision(6)} ${tag.unit}`);

@@ -56,8 +56,8 @@ export function listen(show, url = body.dataset.stream, tellsAge = true) {
     source.onmessage = (event) => {
       told = JSON.parse(event.data);
       heard = performance.now();
-      if (tellsAge) paint();
       show(told);
+      if (tellsAge) paint();
     };
     source.onerror = () => {
       // A refusal ends the stream for good; the browser tries again only after a lost connection.
@@ -75,6 +75,11 @@ export function listen(show, url = body.dataset.stream, tellsAge = true) {
     if (body.className !== state) body.className = state;
     put(node("age"), age);
     put(node("stale"), why);
+    if (state === "stale") {
+      // As on the faceplate: an appliance that is not heard is a failure, whatever it said last.
+      health(node("health"), { number: 1 });
+      put(node("health-word"), "failure: not heard");
+    }
   }
   // A window nobody sees takes no place among the few connections a browser has for one server.
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));

@@ -88,8 +88,8 @@ function advice(now) {
 function drawing(now) {
   const suspects = new Map(now.suspects.map((s, i) => [s.component, { ...s, rank: i + 1 }]));
   const bad = new Map();
-  state.site.tags.forEach((tag, i) => {
-    if (now.tags[i]?.[1] === "bad") bad.set(tag.component, (bad.get(tag.component) ?? 0) + 1);
+  state.site.tags.forEach((tag) => {
+    if (now.tags[tag.name]?.[1] === "bad") bad.set(tag.component, (bad.get(tag.component) ?? 0) + 1);
   });
   for (const group of document.querySelectorAll("#plant [data-code]")) {
     const { code } = group.dataset;
@@ -125,14 +125,15 @@ function flag(group) {
 // Why: the tags of a component.
 
 function choose(code, byHand = true) {
+  const component = state.site.components.find((c) => c.code === code);
+  // The daemon may run a configuration that has what this drawing has not.
+  if (!component || state.chosen === code) return;
   state.byHand ||= byHand;
-  if (state.chosen === code) return;
   state.chosen = code;
   state.rows = state.envelope = null;
   for (const group of document.querySelectorAll("#plant [data-code]")) {
     group.setAttribute("aria-pressed", String(group.dataset.code === code));
   }
-  const component = state.site.components.find((c) => c.code === code);
   const tags = own();
   put(node("why-head"), `Why? ${code} ${component.name}`);
   put(node("why-says"), tags.length ? "" : "No tag of the model belongs to this component.");
@@ -206,14 +207,14 @@ function live(now) {
   if (!batch && state.told.state === "live") {
     const t = state.told.written_s;
     if (!state.recent.length || t > state.recent.at(-1).t) {
-      state.recent.push({ t, values: now.tags.map((row) => row[0]) });
+      state.recent.push({ t, values: state.site.tags.map((tag) => now.tags[tag.name]?.[0] ?? null) });
       if (state.recent.length > 600) state.recent.shift();
     }
   }
-  for (const { tag, i } of own()) {
+  for (const { tag } of own()) {
     const figure = node("why-tags").querySelector(`[data-tag="${CSS.escape(tag.name)}"]`);
     if (!figure) continue;
-    const [value, quality, reason] = now.tags[i] ?? [null, "bad", "not in the status"];
+    const [value, quality, reason] = now.tags[tag.name] ?? [null, "bad", "not in the status"];
     const text = value === null ? "no value" : `${number(value)} ${tag.unit}`;
     put(figure.querySelector("output"), text);
     const [mark, says] = compare(tag.name, value, quality, reason);

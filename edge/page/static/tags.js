@@ -13,12 +13,11 @@ const places = new Map();
 function show(told) {
   if (!told.line) return;
   header(told.line);
-  told.line.tags.forEach(([value, quality, reason], i) => {
-    const place = places.get(site.tags[i]?.name);
-    if (!place) return;
+  for (const { name, unit } of site.tags) {
+    const place = places.get(name), [value, quality, reason] = told.line.tags[name] ?? [null, "bad", "not read"];
     place.dataset.state = quality === "good" ? "" : "bad";
-    put(place.querySelector("output"), value === null ? `✖ ${reason}` : `${+value.toPrecision(4)} ${site.tags[i].unit}`);
-  });
+    put(place.querySelector("output"), value === null ? `✖ ${reason}` : `${+value.toPrecision(4)} ${unit}`);
+  }
 }
 
 function frames() {
