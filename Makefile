@@ -19,7 +19,7 @@ help: ## this text
 demo: $(VENV)/.edge ## the digital twin, the daemon and a corroding NaOH line (KEEP=1 goes on)
 	$(BIN)/ncm-edge demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.apt $(VENV)/.test lint unit ## install what the tests need, then run all of them
+test: $(VENV)/.apt $(VENV)/.test $(VENV)/.hmi lint unit ## install what the tests need, then run all of them
 
 lint: $(VENV)/.test ## ruff, mypy --strict on edge, import contracts
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ sbom: $(VENV)/.edge ## dist/sbom.cdx.json: software bill of materials, CycloneDX
 	$(BIN)/python -m export.deliver.wheelhouse --sbom dist/sbom.cdx.json
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/hmi/node_modules build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -66,3 +66,12 @@ $(VENV)/.apt: tests/apt-packages.txt | $(VENV)/bin/python
 	  $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$(cat $<) >/dev/null; \
 	else echo "apt-get not found; tests that need $$(cat $< | tr '\n' ' ') will skip"; fi
 	@touch $@
+
+# A real HMI for the tests: Node-RED and its dashboard from npm. Where npm or its registry is missing
+# the tests that need it skip with a reason, and the next run tries again.
+$(VENV)/.hmi: tests/hmi/package.json tests/hmi/package-lock.json | $(VENV)/bin/python
+	@command -v npm >/dev/null || ! command -v apt-get >/dev/null || \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends nodejs npm >/dev/null 2>&1 || true
+	@if ! command -v npm >/dev/null; then echo "npm not found; the tests of a real HMI (tests/hmi) will skip"; \
+	elif (cd tests/hmi && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error); then touch $@; \
+	else echo "npm could not install tests/hmi/package.json; the tests of a real HMI will skip"; fi

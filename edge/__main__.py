@@ -154,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     twin.add_argument("--severity", type=int, choices=(1, 2, 3), default=3)
     twin.add_argument("--speed", type=_rate, default=1.0, help="plant seconds per second")
+    twin.add_argument("--panel", type=int, metavar="PORT", help="serve an HMI there: docs/hmi.md")
     twin.set_defaults(function=_twin)
 
     certificate.add_parser(commands, place)
@@ -275,7 +276,7 @@ def _twin(options: argparse.Namespace) -> int:
 
     return serve.twin(
         _load(options), seed=options.seed, fault=options.fault, severity=options.severity,
-        speed=options.speed,
+        speed=options.speed, panel_port=options.panel,
     )  # fmt: skip
 
 

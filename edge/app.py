@@ -207,10 +207,16 @@ class App:
         chosen = self._updates.choose(line)
         bundle = assemble.bundle_of(line, chosen.bundle)
         engine, refused = assemble.build_engine(bundle, self.appliance.provider)
+        before = None if refused is None else self._updates.unfit(line, chosen, refused[1])
+        if before is not None:
+            chosen = before
+            bundle = assemble.bundle_of(line, chosen.bundle)
+            engine, refused = assemble.build_engine(bundle, self.appliance.provider)
         runner = assemble.build_runner(
             self.appliance, line, ring, engine, refused, self._clock, self.store
         )
         if chosen.fault:
             log.error("line %s: runs %s: %s", line.name, chosen.release, chosen.fault)
             runner.stand(Condition.UPDATE_FAILED, chosen.fault)
+        self._updates.started(runner)
         return runner

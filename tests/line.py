@@ -86,6 +86,7 @@ class Rig:
         plc: PlcBlock | None = None,
         start_minute: float = START_MIN,
         environ: Mapping[str, str] | None = None,
+        panel_port: int | None = None,
     ) -> None:
         self.appliance = appliance
         self.clock = LoopClock(EPOCH_S)
@@ -105,6 +106,7 @@ class Rig:
                     PlcBlock(operator=operator) if plc is None else plc,
                     clock=self.plant_clock,
                     tag_names=[tag.name for tag in TAGS],
+                    panel_port=panel_port,
                 )
             )
 

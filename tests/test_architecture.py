@@ -60,7 +60,8 @@ def test_check_answers_on_a_machine_without_any_runtime() -> None:
 
 
 def _sources(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+    found = (ROOT / folder).rglob("*.py")
+    return sorted(path for path in found if "node_modules" not in path.parts)
 
 
 @pytest.mark.parametrize("path", _sources("edge/core"), ids=lambda path: path.stem)
@@ -134,6 +135,22 @@ def test_the_composition_root_stays_on_a_few_screens(name: str) -> None:
 def test_telemetry_is_off_before_the_runtime_can_be_loaded(package: str) -> None:
     done = _python(f"import {package}, os; print(os.environ['ORT_DISABLE_TELEMETRY'])")
     assert done.stdout.strip() == "1"
+
+
+def test_nobody_loads_the_runtime_before_its_telemetry_is_off() -> None:
+    # Inside the two packages their __init__ comes first; elsewhere a sorted import would not.
+    early = [
+        str(path.relative_to(ROOT))
+        for folder in ("tests", "bench")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and any(
+            name.split(".")[0] == "onnxruntime"
+            for name in (getattr(node, "module", None) or "", *(a.name for a in node.names))
+        )
+    ]
+    assert not early
 
 
 SESSION = """

@@ -51,7 +51,10 @@ def replay(appliance: Appliance, recording: Path, *, where: str | None, speed: f
     return _serve(line, plant, PlcBlock(), speed, play)
 
 
-def twin(appliance: Appliance, *, seed: int, fault: str, severity: int, speed: float) -> int:
+def twin(
+    appliance: Appliance, *, seed: int, fault: str, severity: int, speed: float,
+    panel_port: int | None = None,
+) -> int:  # fmt: skip
     """Serve one simulated batch of the one configured line; the servers stay up afterwards."""
     line = _one_line(appliance)
     if line is None:
@@ -88,7 +91,8 @@ def twin(appliance: Appliance, *, seed: int, fault: str, severity: int, speed: f
         await server.run(None, on_second)
 
     names = [tag.name for tag in TAGS]
-    return _serve(line, plant, PlcBlock(operator=AcceptAfter(30.0)), speed, play, names)
+    plc = PlcBlock(operator=AcceptAfter(30.0))
+    return _serve(line, plant, plc, speed, play, names, panel_port)
 
 
 def panel_text(panel: Panel, line: Line) -> str:
@@ -143,9 +147,14 @@ def _serve(
     speed: float,
     play: _Play,
     tag_names: list[str] | None = None,
+    panel_port: int | None = None,
 ) -> int:
     async def main() -> None:
-        async with TwinServer(line, plant, plc, tag_names=tag_names, speed=speed) as server:
+        async with TwinServer(
+            line, plant, plc, tag_names=tag_names, speed=speed, panel_port=panel_port
+        ) as server:
+            if panel_port is not None:
+                print(f"panel: serving an HMI on 127.0.0.1:{panel_port}", flush=True)
             for link in line.links:
                 at = link.at if isinstance(link, ModbusLink) else link.url
                 print(f"link {link.name}: serving on {at}", flush=True)

@@ -90,6 +90,7 @@ def render(document: dict[str, Any]) -> list[str]:
             f"line {line['name']}: NE 107 {NE107_WORDS[int(line['ne107'])]}",
             f"  inference  {line['provider']}, {line['provider_reason']}",
             f"  model      {line['model']}",
+            *([f"  update     {line['update']}"] if line.get("update") else []),
             f"  batch      {line['batch']}",
             f"  verdict    {verdict['text']}",
         ]

@@ -24,7 +24,7 @@ from edge.update.manifest import Floor, Manifest, Site
 from edge.update.refusals import TABLE, Refused
 from edge.update.selftest import ChildTest
 from edge.update.source import source
-from edge.update.store import Store
+from edge.update.store import Record, Store
 
 USER_MISTAKE = 2
 TAKE_UP = "a running daemon takes it up by itself, a newer release after its time in shadow"
@@ -98,7 +98,10 @@ def repair(appliance: Appliance, floor: str | None) -> int:
 
 
 def status(appliance: Appliance, *, as_json: bool = False) -> int:
-    """What is installed on every line. Returns 0, or the number of the first fault's refusal."""
+    """What is installed on every line. Returns 0, or the number of the first fault's refusal.
+
+    A release that was gone back from by itself counts as one until the next update.
+    """
     code, documents = 0, []
     for line in appliance.lines:
         store = _store(appliance, line)
@@ -114,9 +117,12 @@ def status(appliance: Appliance, *, as_json: bool = False) -> int:
             document |= {
                 "active": record.active,
                 "previous": record.previous,
-                "unproven": record.unproven,
+                "unproven": record.active if record.unproven_active else None,
+                "stage": _stage(record),
                 "floor": str(record.floor),
+                "returned": record.why,
             }
+            code = code or record.code
             document["root"] = store.chain(record.root_version).newest.version
         except Refused as refused:
             code = code or int(refused.code)
@@ -128,11 +134,11 @@ def status(appliance: Appliance, *, as_json: bool = False) -> int:
         return code
     for document in documents:
         print(f"line {document['line']}: runs {document['runs']} ({document['bundle']})")
-        for key in ("active", "previous", "unproven", "floor", "root"):
+        for key in ("active", "previous", "stage", "floor", "root"):
             if document.get(key) is not None:
                 print(f"  {key:9s} {document[key]}")
-        if document["fault"]:
-            print(f"  ! {document['fault']}")
+        for text in filter(None, (document["fault"], document.get("returned"))):
+            print(f"  ! {text}")
     for entry in history:
         release = f" release {entry['release']}" if "release" in entry else ""
         print(f"  #{entry['n']} {entry['event']}{release}: {entry['verdict']}")
@@ -211,6 +217,15 @@ def _with(appliance: Appliance, line: Line, work: Callable[[Installer], None]) -
         if trail.fault:
             print(trail.fault, file=sys.stderr)
     return 0
+
+
+def _stage(record: Record) -> str | None:
+    """Where the active release stands on its way; None for the bundle of the configuration."""
+    if record.active is None:
+        return None
+    if not record.unproven_active:
+        return "proven"
+    return "on probation" if record.on_probation else "in shadow, or waits for it"
 
 
 def _store(appliance: Appliance, line: Line) -> Store:

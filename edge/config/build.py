@@ -119,6 +119,8 @@ def _line(directory: Path, parts: LineParts) -> Line:
             persist_steps=model["persist_steps"],
             clear_steps=model["clear_steps"],
             min_valid=model["min_valid"],
+            shadow_steps=model["shadow_steps"],
+            probation_steps=model["probation_steps"],
         ),
         row_s=parts.line["ring"]["row_s"],
         ring_rows=parts.line["ring"]["rows"],

@@ -231,6 +231,14 @@ _MODEL = Section(
         Key(name="min_valid", kind="real", low=0, high=1,
             doc="Fraction of good tag-seconds in a model step below which its output is not "
             "valid."),
+        Key(name="shadow_steps", kind="whole", unit="model steps", low=1, high=1440,
+            default=30,
+            doc="Model steps of a running batch that a newly installed model concludes beside the "
+            "live one before it takes over."),
+        Key(name="probation_steps", kind="whole", unit="model steps", low=10, high=1440,
+            default=60,
+            doc="Model steps of a running batch with good input in which it is then compared with "
+            "the model before it; does it worse, that one comes back by itself."),
     ),
 )  # fmt: skip
 

@@ -224,6 +224,10 @@ class ModelSettings:
     """Model steps in a row below the lower threshold before the flag is cleared."""
     min_valid: float
     """Fraction of good tag-seconds in a model step below which its output is not valid, 0..1."""
+    shadow_steps: int = 30
+    """Model steps a newly installed model concludes beside the live one before it takes over."""
+    probation_steps: int = 60
+    """Model steps it is then judged against the model before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

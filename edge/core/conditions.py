@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from edge.core.registers import Alarm, Ne107
 
@@ -315,6 +316,37 @@ def fold(
     ne107 = min((text.ne107 for text in texts), key=_URGENCY.index, default=Ne107.NORMAL)
     texts = tuple(sorted(texts, key=lambda text: (_URGENCY.index(text.ne107), text.since_s)))
     return Conditions(timers=MappingProxyType(timers)), ne107, alarms, texts
+
+
+def to_plain(state: Conditions, now_s: float) -> list[dict[str, Any]]:
+    """What has to survive a restart, as JSON values: whatever waits for its acknowledgement."""
+    return [
+        {
+            "condition": str(condition),
+            "raised_for_s": now_s - timer.raised_s,
+            "detail": timer.detail,
+        }
+        for condition, timer in state.timers.items()
+        if timer.raised_s is not None and TABLE[condition].latch
+    ]
+
+
+def from_plain(plain: Iterable[Mapping[str, Any]], now_s: float) -> Conditions:
+    """The conditions of a checkpoint, for a new process: raised, and so far not seen again.
+
+    Rows of another version that are no condition or latch no more are passed over. Raises
+    KeyError, TypeError or ValueError if `plain` is not of `to_plain`.
+    """
+    known = {str(condition): condition for condition, row in TABLE.items() if row.latch}
+    timers = {
+        known[str(kept["condition"])]: Timer(
+            seen=False, since_s=now_s, raised_s=now_s - max(float(kept["raised_for_s"]), 0.0),
+            detail=str(kept["detail"]),
+        )
+        for kept in plain
+        if str(kept["condition"]) in known
+    }  # fmt: skip
+    return Conditions(timers=MappingProxyType(timers))
 
 
 def _next(old: Timer | None, row: Row, seen: bool, now_s: float, acknowledge: bool) -> Timer | None:

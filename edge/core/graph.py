@@ -2,7 +2,9 @@
 
 A small reader of the protobuf wire format, enough to visit every node, however deeply nested. It
 refuses operators that no model of ours uses (custom ones above all), functions, tensors that live
-in another file, and whatever is too large or not protobuf. The runtime's own parser comes after.
+in another file or claim more than they hold room for, and whatever is too large or not protobuf.
+The runtime's own parser comes after, and must not see what this one has passed over: a field number
+beyond 29 bits, which it would cut, and the mark of the runtime's other format are refused.
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ from collections.abc import Iterator
 MAX_BYTES = 64 << 20
 MAX_NODES = 20_000
 MAX_DEPTH = 8
+MAX_ELEMENTS = 16 << 20
+"""Of one tensor: 64 MB of float32, as much as the whole file may have."""
+_MAX_KEY = 0xFFFF_FFFF
+_ORT_MARK = b"ORTM"
 DOMAINS = frozenset({"", "ai.onnx"})
 OPERATORS = frozenset({
     "Abs", "Add", "And", "AveragePool", "Cast", "Ceil", "Clip", "Concat", "Constant",
@@ -31,7 +37,7 @@ _MODEL_GRAPH, _MODEL_OPSET, _MODEL_TRAINING, _MODEL_FUNCTIONS = 7, 8, 20, 25
 _GRAPH_NODE, _GRAPH_TENSOR, _GRAPH_SPARSE = 1, 5, 15
 _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS, _ATTRIBUTE_SPARSE = (5, 10), (6, 11), (22, 23)
-_TENSOR_EXTERNAL, _TENSOR_LOCATION = 13, 14
+_TENSOR_DIMS, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 13, 14
 
 Field = tuple[int, int, memoryview]
 """Number, value if it is a number, bytes if it is not."""
@@ -45,6 +51,8 @@ def check(data: bytes) -> int:
     """Raise GraphError unless `data` is an ONNX model of permitted operators; returns its nodes."""
     if len(data) > MAX_BYTES:
         raise GraphError(f"{len(data)} bytes; permitted are {MAX_BYTES}")
+    if data[4:8] == _ORT_MARK:
+        raise GraphError("is in the runtime's own format; permitted is ONNX")
     counter = _Counter()
     graphs = 0
     for number, _, part in _fields(memoryview(data)):
@@ -100,9 +108,24 @@ def _node(data: memoryview, depth: int, counter: _Counter) -> None:
 
 
 def _tensor(data: memoryview) -> None:
-    for number, value, _ in _fields(data):
+    elements = 1
+    for number, value, packed in _fields(data):
         if number == _TENSOR_EXTERNAL or (number == _TENSOR_LOCATION and value):
             raise GraphError("a tensor lives in another file; permitted is inside the model only")
+        if number == _TENSOR_DIMS:
+            at = 0
+            while at < len(packed):
+                value, at = _varint(packed, at)
+                elements = _times(elements, value)
+            if not packed:
+                elements = _times(elements, value)
+
+
+def _times(elements: int, size: int) -> int:
+    """Negative sizes, 64-bit on the wire, are too large as well."""
+    if size > MAX_ELEMENTS or elements * size > MAX_ELEMENTS:
+        raise GraphError(f"a tensor of more than {MAX_ELEMENTS} elements")
+    return elements * size
 
 
 def _sparse(data: memoryview) -> None:
@@ -129,6 +152,8 @@ def _fields(data: memoryview) -> Iterator[Field]:
     while at < len(data):
         key, at = _varint(data, at)
         kind = key & 7
+        if not 7 < key <= _MAX_KEY:
+            raise GraphError("is no ONNX file: a field number that there is not")
         if kind == 0:
             value, at = _varint(data, at)
             yield key >> 3, value, empty

@@ -15,7 +15,7 @@ A verdict older than `STALE_STEPS` model steps is not valid any more, whatever i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -106,7 +106,7 @@ class Surroundings:
     buffer_fill: float
     model_loaded: bool
     update_staged: bool = False
-    """A new model runs in shadow."""
+    """A new model runs in shadow, or on probation."""
     context: Context = field(default_factory=dict)
     """Set-points as read with the newest row."""
 
@@ -309,11 +309,14 @@ class LineCore:
         if old.topology != setup.topology:
             self.finding.suspects = ()  # may name a component that is gone
 
-    def memory(self) -> dict[str, Any]:
-        """What a restart must not forget, as JSON values: batch, verdict, drift, trim books."""
+    def memory(self, batch: Batch | None = None) -> dict[str, Any]:
+        """What a restart must not forget, as JSON values: batch, verdict, drift, trim books.
+
+        `batch`: of the step that was concluded last, where inference lags behind the rows.
+        """
         found = self.finding
         return {
-            "batch": asdict(self.batch),
+            "batch": asdict(batch or self.batch),
             "verdict": asdict(found.verdict),
             "drift": {
                 "score": found.drift.score,
@@ -323,11 +326,24 @@ class LineCore:
             "trim": trim_advice.to_plain(self.desk.advice),
         }
 
-    def resume(self, saved: Mapping[str, Any], rows_since: int) -> None:
+    def latched(self, now_s: float) -> list[dict[str, Any]]:
+        """Conditions that wait for their acknowledgement, as JSON values."""
+        return conditions.to_plain(self.conditions, now_s)
+
+    def latch(self, saved: Iterable[Mapping[str, Any]], now_s: float) -> None:
+        """Take up what waited for its acknowledgement when an earlier run ended."""
+        with suppress(KeyError, TypeError, ValueError):
+            self.conditions = conditions.from_plain(saved, now_s)
+
+    def resume(
+        self, saved: Mapping[str, Any], rows_since: int, *, same_model: bool = True
+    ) -> None:
         """Take up the `memory` of an earlier run; a part that does not fit starts anew.
 
         `rows_since`: rows and gaps of the ring since the model step it was taken at, so that the
         steps keep their places and the batch goes on counting over those that were missed.
+        Another model keeps all but the drift, which is in the units of its model: the level of
+        the verdict stands until the new one has voted it down, as at a take-over.
         """
         missed, self._rows_in_step = divmod(max(rows_since, 0), self.setup.step_rows)
         with suppress(KeyError, TypeError, ValueError):
@@ -340,14 +356,14 @@ class LineCore:
         with suppress(KeyError, TypeError, ValueError):
             old = saved["verdict"]
             self.finding.verdict = Verdict(
-                why=NoScore.WARMING_UP,
+                why=self.finding.verdict.why,
                 severity=int(old["severity"]),
                 since_s=None if old["since_s"] is None else float(old["since_s"]),
                 ups=tuple(int(level) for level in old["ups"]),
                 downs=tuple(int(level) for level in old["downs"]),
             )
         with suppress(KeyError, TypeError, ValueError):
-            old = saved["drift"]
+            old = saved["drift"] if same_model else {}
             self.finding.drift = Drift(
                 None if old["score"] is None else float(old["score"]),
                 int(old["steps"]),

@@ -7,9 +7,7 @@ that were hashed, so that what was verified is what runs, whatever happens to th
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +19,7 @@ from edge.core import graph
 from edge.core.card import CardError, ModelCard, from_dict, mismatches
 from edge.core.drift import DriftReference
 from edge.core.tags import FloatArray
+from edge.runtime.arrays import ArraysError, load
 
 CARD = "card.json"
 MODEL = "model.onnx"
@@ -30,6 +29,8 @@ DRIFT = "drift.npz"
 REQUIRED = (MODEL, REFERENCE, GOLDEN, DRIFT)
 MAX_FILE_BYTES = 64 << 20
 """No file of a bundle is near this; a larger one is not read into memory at all."""
+MAX_FILES = 64
+MAX_CARD_BYTES = 1 << 20
 
 
 class RefusalKind(Enum):
@@ -116,6 +117,11 @@ def _load(
             raise _Refuse(
                 RefusalKind.CORRUPT, f"{directory / CARD}: files does not list {name}; export again"
             )
+    if len(card.files) > MAX_FILES:
+        raise _Refuse(
+            RefusalKind.CORRUPT,
+            f"{directory / CARD}: lists {len(card.files)} files; permitted are {MAX_FILES}",
+        )
     for name, digest in card.files.items():
         if Path(name).name != name or name in (CARD, "", ".", ".."):
             raise _Refuse(
@@ -184,7 +190,7 @@ def _load(
 
 
 def _card(directory: Path) -> ModelCard:
-    data = _read(directory / CARD)
+    data = _read(directory / CARD, MAX_CARD_BYTES)
     try:
         return from_dict(json.loads(data.decode("utf-8")))
     except CardError as error:
@@ -197,13 +203,12 @@ def _card(directory: Path) -> ModelCard:
         ) from None
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     try:
         size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
+        if size > limit:
             raise _Refuse(
-                RefusalKind.CORRUPT,
-                f"{path}: {size} bytes; permitted is at most {MAX_FILE_BYTES}",
+                RefusalKind.CORRUPT, f"{path}: {size} bytes; permitted is at most {limit}"
             )
         return path.read_bytes()
     except FileNotFoundError:
@@ -218,12 +223,9 @@ def _read(path: Path) -> bytes:
 
 def _arrays(path: Path, data: bytes, needed: Sequence[str]) -> dict[str, FloatArray]:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name], np.float32) for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise _Refuse(
-            RefusalKind.CORRUPT, f"{path}: not a numpy archive ({error}); export the bundle again"
-        ) from None
+        arrays = load(data)
+    except ArraysError as error:
+        raise _Refuse(RefusalKind.CORRUPT, f"{path}: {error}; export the bundle again") from None
     for name in needed:
         if name not in arrays:
             raise _Refuse(

@@ -221,6 +221,8 @@ class Engine:
         options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = self._ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # What was checked is ONNX; the runtime must not take it for its own format.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 3
         try:
             session = self._ort.InferenceSession(

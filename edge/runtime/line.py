@@ -15,15 +15,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edge.config.types import Line
-from edge.core import outputs
+from edge.core import outputs, probation
 from edge.core.batch import BatchState
-from edge.core.conditions import Condition
+from edge.core.conditions import TABLE, Condition
 from edge.core.features import step_features
 from edge.core.line import LineCore, StepResult, Surroundings
 from edge.core.outputs import BlockError, PlcState
+from edge.core.probation import Service
 from edge.core.registers import Ne107
 from edge.core.ring import missed_slots
 from edge.core.tags import Reason, Row
@@ -34,6 +36,7 @@ from edge.runtime.clock import Clock
 from edge.runtime.history import Steps
 from edge.runtime.infer import Engine, InferenceFailed
 from edge.runtime.poll import Context, Poller
+from edge.runtime.probation import Probation
 from edge.runtime.publish import Published, Publisher
 from edge.runtime.ringfile import RingBusy, RingFile, open_empty
 from edge.runtime.store.recorder import Recorder
@@ -93,7 +96,12 @@ class LineRunner:
         self._ring_path, self._checkpoint_path = directory / RING, directory / CHECKPOINT
         self._steps: asyncio.Queue[Step] = asyncio.Queue()
         self.track = None if engine is None else self.track_of(engine)
+        self.service = Service()
+        """Figures of the live model's steps, and of the model before it."""
         self._trial: Trial | None = None
+        self._probation: Probation | None = None
+        self._hangs: Track | None = None
+        """A model on probation that gave no answer in time: it is not asked again."""
         self._on_report: Callable[[Report], None] = _unheard
         self._decision = outputs.Decision()
         self._fresh = asyncio.Event()
@@ -104,6 +112,9 @@ class LineRunner:
         self._clock_stepped_s: float | None = None
         self._started_s = 0.0
         self._shown: frozenset[Condition] = frozenset()
+        self._kept: Checkpoint | None = None
+        """The checkpoint as it was read or written last."""
+        self._keeping, self._latches = asyncio.Lock(), asyncio.Event()
 
     async def run(self) -> None:
         """Run the line until cancelled."""
@@ -117,6 +128,7 @@ class LineRunner:
                     driver.run(), name=f"{self.line.name} link {driver.name}"
                 )
             tasks.create_task(self._infer(), name=f"{self.line.name} infer")
+            tasks.create_task(self._keep_latched(), name=f"{self.line.name} latches")
             tasks.create_task(self._exchange(), name=f"{self.line.name} exchange")
             tasks.create_task(self._acquire(), name=f"{self.line.name} acquire")
 
@@ -175,6 +187,7 @@ class LineRunner:
         self.core.adopt(to.setup)
         if anew:
             self.track = None if to.engine is None else self.track_of(to.engine)
+            self.service, self._probation = self.service.handed_over(), None
         self.recorder.adopt(to.line, to.engine, to.config_sha256)
         if fresh_ring:
             self.recorder.starting(self.ring.ring, self.core.rows_in_step)
@@ -203,13 +216,36 @@ class LineRunner:
         )  # fmt: skip
 
     def try_out(self, trial: Trial | None, on_report: Callable[[Report], None]) -> None:
-        """Run a new model in shadow from the next model step on; another trial is given up."""
-        self._trial, self._on_report = trial, on_report
+        """Run a new model in shadow from the next model step on; another trial is given up.
+
+        With it ends a probation: what is to take over decides what runs.
+        """
+        self._trial = trial
+        if trial is not None:
+            self._probation, self._on_report = None, on_report
+
+    def watch_over(self, release: str, on_report: Callable[[Report], None]) -> None:
+        """Judge the live model, which is `release`, against the one before it from now on."""
+        self._probation, self._on_report = Probation(release), on_report
+
+    @property
+    def watched_over(self) -> bool:
+        """The live model is on probation."""
+        return self._probation is not None
+
+    @property
+    def update_text(self) -> str:
+        """How the newest release stands, while it is not yet proven; "" otherwise."""
+        if self._trial is not None:
+            return f"{self._trial.release} in shadow: {self._trial.text or 'no model step yet'}"
+        if self._probation is not None:
+            return f"{self._probation.release} on probation: {self._probation.text}"
+        return ""
 
     # Start.
 
     def _resume(self) -> None:
-        """Mark the time the daemon was away, and take the model state up where it was left."""
+        """Mark the time the daemon was away, and go on from what was kept."""
         ring, newest_s = self.ring.ring, self.ring.ring.newest_t_s
         now_s = self._clock.wall_s()
         if newest_s is not None:
@@ -221,19 +257,36 @@ class LineRunner:
                     "line %s: the wall clock is %.0f s behind the newest row; rows go on without "
                     "a gap", self.line.name, newest_s - now_s,
                 )  # fmt: skip
-        if self.track is None:
-            return
-        found = load_checkpoint(self._checkpoint_path, self.track.engine.bundle)
+        self._take_up(now_s)
+
+    def _take_up(self, now_s: float) -> None:
+        """What an earlier run remembered; the model state only if it is of this model."""
+        bundle = None if self.track is None else self.track.engine.bundle
+        found = load_checkpoint(self._checkpoint_path, bundle)
         if isinstance(found, ColdStart):
-            log.info("line %s: model starts cold: %s", self.line.name, found.reason)
+            log.info("line %s: starts cold: %s", self.line.name, found.reason)
             return
-        age_s = now_s - found.t_s
+        self._kept, age_s = found, now_s - found.t_s
+        # Waits for a person, however long that takes and whatever the clock says meanwhile.
+        away_s = max(age_s, 0.0)
+        self.core.latch(found.extra.get("latched", ()), asyncio.get_running_loop().time() - away_s)
+        same_model = found.model_sha256 == self._model_sha256
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            service = probation.from_plain(found.extra["service"])
+            self.service = service if same_model else service.handed_over()
         horizon_s = self.line.ring_rows * self.line.row_s
         if not 0 <= age_s < horizon_s:
-            log.info("line %s: model starts cold: checkpoint is %.0f s old", self.line.name, age_s)
+            log.info("line %s: starts cold: checkpoint is %.0f s old", self.line.name, age_s)
             return
-        self.core.resume(found.extra, ring.seq - self.track.resume(found))
-        log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
+        seq = self.ring.ring.seq
+        self.core.resume(
+            found.extra, seq - int(found.extra.get("seq", seq)), same_model=same_model
+        )
+        if self.track is not None and found.state is not None:
+            self.track.resume(found)
+            log.info("line %s: model state of %.0f s ago resumed", self.line.name, age_s)
+        elif self.track is not None:
+            log.info("line %s: model starts cold: %s", self.line.name, found.cold)
 
     # Acquisition: one row, one decision.
 
@@ -280,7 +333,7 @@ class LineRunner:
                 seen=self._seen(loop.time()),
                 buffer_fill=self.ring.ring.fill,
                 model_loaded=self.engine is not None,
-                update_staged=self._trial is not None,
+                update_staged=self._trial is not None or self._probation is not None,
                 context=self.context,
             )
         )
@@ -297,6 +350,8 @@ class LineRunner:
                 log.warning("line %s: %s: %s", self.line.name, text.condition, text.cause)
         for condition in self._shown - raised:
             log.info("line %s: %s: over", self.line.name, condition)
+        if any(TABLE[condition].latch for condition in self._shown ^ raised):
+            self._latches.set()
         self._shown = raised
 
     def _seen(self, now_s: float) -> dict[Condition, str]:
@@ -348,26 +403,61 @@ class LineRunner:
             before = self.core.finding.verdict
             self.core.conclude(result, step.t_s, asyncio.get_running_loop().time())
             self.recorder.concluded(step.t_s, step.batch, result, self.core)
-            if isinstance(result, StepResult) or result is NoScore.NO_BATCH:
-                await self._checkpoint(step.t_s)
+            self._note_figures(result, before)
             if self._trial is not None:
                 await self._compare(self._trial, step, result, before)
+            elif self._probation is not None:
+                self._judge(self._probation)
+            await self._checkpoint(step)
             if self.ring.opened == "memory":
                 await self._leave_memory()
 
     async def _conclude(self, step: Step) -> StepResult | NoScore:
-        if self.track is None:
+        track = self.track
+        if track is None:
             return NoScore.NO_MODEL
+        if track is self._hangs:
+            return NoScore.INFERENCE_FAILED
+        limit_s = None if self._probation is None else self.core.setup.step_s
         try:
-            result = await self.track.conclude(step, self.ring.ring)
-        except InferenceFailed as error:
+            async with asyncio.timeout(limit_s):
+                result = await track.conclude(step, self.ring.ring)
+        except (InferenceFailed, TimeoutError) as error:
+            text = str(error)
+            if isinstance(error, TimeoutError):
+                # Its thread cannot be ended; another one would hang beside it.
+                self._hangs, text = track, f"no answer within {limit_s:g} s"
             if not self._infer_fault:
-                log.error("line %s: inference failed: %s", self.line.name, error)
-            self._infer_fault = str(error)
+                log.error("line %s: inference failed: %s", self.line.name, text)
+            self._infer_fault = text
             return NoScore.INFERENCE_FAILED
         if step.batch.state is BatchState.RUNNING:
             self._infer_fault = ""
         return result
+
+    def _note_figures(self, result: StepResult | NoScore, before: Verdict) -> None:
+        core, engine = self.core, self.engine
+        drift, limit = core.finding.drift.score, core.setup.drift_limit
+        found = probation.figures(
+            result, before, core.finding.verdict,
+            drift=drift / limit if drift is not None and limit > 0 else None,
+            cpu=engine is not None and engine.fallback,
+        )  # fmt: skip
+        self.service = self.service.with_step(found, self.line.model.probation_steps)
+
+    def _judge(self, under: Probation) -> None:
+        """Is the release that has taken over still as good as the model before it?"""
+        steps, step_s = self.line.model.probation_steps, self.core.setup.step_s
+        outcome = under.judge(self.service, steps, step_s)
+        if outcome is Outcome.GOING_ON:
+            return
+        self._probation = None
+        log.log(
+            logging.INFO if outcome is Outcome.PROVEN else logging.ERROR,
+            "line %s: probation of %s: %s: %s", self.line.name, under.release, outcome.value,
+            under.text,
+        )  # fmt: skip
+        self._on_report(Report(under.release, outcome, under.text))
 
     async def _compare(
         self, trial: Trial, step: Step, result: StepResult | NoScore, before: Verdict
@@ -375,6 +465,8 @@ class LineRunner:
         """The same step by the model in shadow; at the end of its trial it takes over, or not."""
         now_s = asyncio.get_running_loop().time()
         outcome = await trial.step(step, self.ring.ring, self.core, result, now_s, before)
+        if trial.beside:
+            self.recorder.beside(trial.beside)
         if outcome is Outcome.GOING_ON or trial is not self._trial:
             return
         self._trial = None
@@ -382,28 +474,54 @@ class LineRunner:
             # Between two model steps: the next one is the new model's, in the same batch.
             self.track, self.refused, self._infer_fault = trial.track, None, ""
             self.core.take_over(trial.core)
+            self.service = self.service.handed_over()
         log.log(
             logging.INFO if outcome is Outcome.PASSED else logging.ERROR,
             "line %s: trial of %s %s: %s", self.line.name, trial.release, outcome.value, trial.text,
         )  # fmt: skip
         self._on_report(Report(trial.release, outcome, trial.text))
 
-    async def _checkpoint(self, t_s: float) -> None:
-        """Keep the model state and what was concluded from it, for a restart; `t_s` is its end."""
-        track = self.track
-        if track is None or track.state is None or track.at is None:
-            return
-        at = track.at
-        checkpoint = Checkpoint(
-            state=track.state,
-            batch_step=at.next_step,
-            t_s=t_s,
-            extra={"batch_id": at.batch_id, "seq": at.seq, **self.core.memory()},
+    async def _checkpoint(self, step: Step) -> None:
+        """Keep what was concluded so far, and the model state, for a restart."""
+        track, at = self.track, None if self.track is None else self.track.at
+        memory = self.core.memory(step.batch) | {"seq": step.last_seq}
+        memory["service"] = probation.to_plain(self.service)
+        if at is not None:
+            memory |= {"batch_id": at.batch_id, "state_seq": at.seq}
+        await self._keep(
+            Checkpoint(
+                state=None if track is None or at is None else track.state,
+                batch_step=0 if at is None else at.next_step,
+                t_s=step.t_s,
+                model_sha256=self._model_sha256,
+                extra=memory,
+            )
         )
-        fault = await asyncio.to_thread(
-            save_checkpoint, self._checkpoint_path, track.engine.bundle, checkpoint
-        )
+
+    async def _keep_latched(self) -> None:
+        """What waits for an acknowledgement is kept at once, not with the next model step.
+
+        All else stays as it was at the last step: a step that is under way has half happened.
+        """
+        while True:
+            await self._latches.wait()
+            self._latches.clear()
+            await self._keep(None)
+
+    async def _keep(self, checkpoint: Checkpoint | None) -> None:
+        """Write `checkpoint`, or the last one anew, with what is latched now."""
+        async with self._keeping:
+            kept = checkpoint or self._kept or Checkpoint(
+                state=None, batch_step=0, t_s=self._clock.wall_s(), model_sha256=self._model_sha256
+            )  # fmt: skip
+            latched = self.core.latched(asyncio.get_running_loop().time())
+            self._kept = replace(kept, extra=kept.extra | {"latched": latched})
+            fault = await asyncio.to_thread(save_checkpoint, self._checkpoint_path, self._kept)
         self.note_storage(fault)
+
+    @property
+    def _model_sha256(self) -> str:
+        return "" if self.track is None else self.track.engine.bundle.model_sha256
 
     def note_storage(self, fault: str) -> None:
         """A write to disk failed ("" if it did not): acquisition and write-back go on."""

@@ -61,6 +61,7 @@ def line_section(line: LineRunner) -> dict[str, Any]:
         "ne107_text": _words(line.ne107.name),
         "provider": "none" if engine is None else engine.provider,
         "provider_reason": line.refused_reason if engine is None else engine.reason,
+        "update": line.update_text,
         "model": "none" if card is None else f"{card.name}, serial {card.serial}: {card.notice}",
         "batch": f"{batch.batch_id} {batch.state}, minute {batch.minutes:.0f}, step {batch.phase}"
         if core.setup.has_batches

@@ -1,17 +1,22 @@
 """From the slot to the line: a newly activated release gets its trial in the running daemon.
 
+    activated -- shadow --> takes over -- probation --> proven
+                   |                          |
+                   +--------- fails ----------+--> the release before, by itself
+
 Every few seconds the record of each line is read, because an importer or a technician may have
-activated something. A newer release runs in shadow first; going back is taken up at once. A trial
-that fails goes back by itself. A daemon that starts runs the last proven release, so that a model
-that brings the process down cannot do it for ever. Once a day every byte of the slots that run is
-verified.
+activated something. A newer release runs in shadow first, then on probation; going back is taken
+up at once. A daemon that starts runs a release only once it has taken over, goes on with its
+probation, and counts: a model that brings the process down cannot do it for ever. Once a day every
+byte of the slots that run is verified.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,20 +30,24 @@ from edge.runtime.bundle import BundleRefused, load_bundle
 from edge.runtime.clock import Clock
 from edge.runtime.infer import Engine, EngineRefused
 from edge.runtime.line import LineRunner
-from edge.runtime.trial import SHADOW_STEPS, Outcome, Report, Trial
+from edge.runtime.trial import Outcome, Report, Trial
 from edge.update.audit import Audit, news
 from edge.update.install import Installer
 from edge.update.manifest import Site
 from edge.update.refusals import Code, Refused
 from edge.update.selftest import ChildTest
 from edge.update.source import DAY_S, Source, of_slot, recheck, recorded, source
-from edge.update.store import Store
+from edge.update.store import Record, Store
 
 log = logging.getLogger("ncm-edge")
 
 LOOK_S = 10.0
 MAX_STARTS = 3
-"""Starts of the daemon with an unproven release: a restart and a power cut are no fault of it."""
+"""Starts of the daemon with a release in shadow, and again on probation: a restart and a power cut
+are no fault of it."""
+_LATER = (Code.BUSY, Code.DISK_FULL, Code.READ_ONLY, Code.STORAGE)
+"""Refusals that pass: the change of the record is tried again at every look."""
+_FAILED = {Outcome.FAILED: Code.TRIAL, Outcome.RETURNED: Code.PROBATION}
 
 
 class TakeUp:
@@ -51,7 +60,8 @@ class TakeUp:
         self._tried: dict[str, int] = {}
         """Generation of the record at the last look: what was tried once is not tried again until
         the record changes, as it does when a damaged slot is healed. Absent: look anew."""
-        self._reports: list[tuple[LineRunner, Source, Report]] = []
+        self._reports: list[tuple[LineRunner, Source, Report, bool]] = []
+        """Ends of trials and probations that are not yet written down; True: a probation began."""
         self._heard: int | None = None
         """Number of the newest line of the audit that has been looked at; None: not known."""
         self._deaf = ""
@@ -63,6 +73,10 @@ class TakeUp:
         """(line, "look" or "recheck") -> what is wrong for as long as it is."""
         self._once: dict[str, tuple[str, float]] = {}
         """Line -> what is over and shown for one look, so that it latches; and since when."""
+        self._owed: dict[str, Callable[[Installer], object]] = {}
+        """Line -> the change of its record that was refused for now; the newest one holds."""
+        self._gone_back: dict[str, Report] = {}
+        """Line -> what was gone back from before the line ran."""
 
     def choose(self, line: Line) -> Source:
         """The bundle a line starts with."""
@@ -84,11 +98,62 @@ class TakeUp:
             starts = installer.begin()
             if starts <= MAX_STARTS:
                 return ""
-            installer.rollback()
+            live = installer.store.record().on_probation
+            where = "on probation" if live else "in shadow"
+            text = f"the daemon ended {MAX_STARTS} times while the new release was {where}"
+            return self._return(line, Outcome.RETURNED if live else Outcome.FAILED, text)
         except Refused as refused:
             log.error("line %s: %s", line.name, refused)
             return ""
-        return f"the daemon ended {MAX_STARTS} times while the new release was in shadow"
+
+    def _return(self, line: Line, outcome: Outcome, text: str) -> str:
+        """Go back from the active release before the line runs; returns what to tell."""
+        installer = self._installer(line)
+        slot = installer.store.record().active
+        release = of_slot(*self._place(line), slot, line.model.bundle).release
+        self._log_end(self._audit(), line.name, slot, outcome, text)
+        if not installer.give_up(slot, _FAILED[outcome], text):
+            return ""
+        self._gone_back[line.name] = Report(release, outcome, text)
+        return f"{release}: {Refused(_FAILED[outcome], text)}"
+
+    def unfit(self, line: Line, chosen: Source, why: str) -> Source | None:
+        """What to run instead of `chosen`, on probation, of which no engine can be built.
+
+        None: nothing else, or nothing that can be built either.
+        """
+        at = self._place(line)
+        try:
+            record = recorded(*at)
+            if not (record.unproven_active and record.active == chosen.slot):
+                return None
+            before = of_slot(*at, record.previous, line.model.bundle)
+            if before.fault or isinstance(self._engine(line, before), str):
+                return None
+            gone_back = self._return(line, Outcome.RETURNED, why)
+        except Refused as refused:
+            log.error("line %s: %s", line.name, refused)
+            return None
+        if not gone_back:
+            return None
+        found = replace(before, fault=gone_back)
+        self._running[line.name], self._faults[line.name, "look"] = found, gone_back
+        return found
+
+    def started(self, runner: LineRunner) -> None:
+        """The line has been built: a probation goes on from its first step."""
+        name = runner.line.name
+        if name in self._gone_back:
+            gone = self._gone_back.pop(name)
+            runner.recorder.updated(gone.release, gone.outcome.value, gone.text, runner.engine)
+        with contextlib.suppress(Refused):  # the first look will say so
+            self._go_on_watching(runner, recorded(*self._place(runner.line)))
+
+    def _go_on_watching(self, runner: LineRunner, record: Record) -> None:
+        running = self._running[runner.line.name]
+        under = record.unproven_active and record.on_probation and record.active == running.slot
+        if under and not runner.watched_over and runner.engine is not None:
+            runner.watch_over(running.release, partial(self._ended, runner, running))
 
     def bundle(self, line: Line) -> Path:
         """Where the bundle of a line lies now: the slot that runs, else what is configured."""
@@ -125,7 +190,9 @@ class TakeUp:
             # First how trials ended: a look compares with what really runs.
             await self._settle_all()
             for runner in lines:
-                if not self._held:
+                await self._pay(runner)
+            for runner in lines:
+                if not self._held and runner.line.name not in self._owed:
                     await self._look(runner)
             await self._settle_all()
             due = loop.time() - checked_s >= DAY_S
@@ -180,6 +247,7 @@ class TakeUp:
         running = self._running[line.name]
         if active == running.slot:
             self._give_up_trial(runner)  # gone back before its trial was over
+            self._go_on_watching(runner, record)
             self._fail(runner, "look", "")
             if self._faults.get((line.name, "recheck")):
                 await self._recheck(runner)  # healed, perhaps
@@ -202,7 +270,7 @@ class TakeUp:
         back = chosen.place is None or (
             running.place is not None and chosen.place < running.place
         )
-        steps = 0 if back or runner.engine is None else SHADOW_STEPS
+        steps = 0 if back or runner.engine is None else line.model.shadow_steps
         if self._held or self._pending(runner):
             # A reload began or the trial before ended meanwhile: look again after it.
             self._tried.pop(line.name, None)
@@ -211,11 +279,17 @@ class TakeUp:
         trial = Trial(chosen.release, runner.track_of(made), setup, steps)
         log.info("line %s: %s in shadow for %d model steps", line.name, chosen.release, steps)
         self._shadow[line.name] = active
-        runner.try_out(trial, partial(self._ended, runner, chosen))
+        runner.try_out(trial, partial(self._ended, runner, chosen, watch=steps > 0))
 
-    def _ended(self, runner: LineRunner, chosen: Source, report: Report) -> None:
+    def _ended(
+        self, runner: LineRunner, chosen: Source, report: Report, *, watch: bool = False
+    ) -> None:
+        """`watch`: what takes over now is on probation, from its first step on."""
         self._shadow.pop(runner.line.name, None)
-        self._reports.append((runner, chosen, report))
+        watch = watch and report.outcome is Outcome.PASSED
+        self._reports.append((runner, chosen, report, watch))
+        if watch:
+            runner.watch_over(chosen.release, partial(self._ended, runner, chosen))
 
     def _give_up_trial(self, runner: LineRunner) -> None:
         self._shadow.pop(runner.line.name, None)
@@ -223,7 +297,7 @@ class TakeUp:
 
     def _pending(self, runner: LineRunner) -> bool:
         """A trial of this line has ended, and what came of it is not yet written down."""
-        return any(reported is runner for reported, _, _ in self._reports)
+        return any(reported is runner for reported, *_ in self._reports)
 
     def _engine(self, line: Line, chosen: Source) -> Engine | str:
         tags = [(row.tag.name, row.tag.unit) for row in line.tags]
@@ -235,31 +309,57 @@ class TakeUp:
         except EngineRefused as error:
             return str(error)
 
-    async def _settle(self, runner: LineRunner, chosen: Source, report: Report) -> None:
-        """Write down how a trial ended; a failed one is gone back from on the disk as well."""
-        line = runner.line
-        if report.outcome is Outcome.PASSED:
+    async def _settle(
+        self, runner: LineRunner, chosen: Source, report: Report, watch: bool = False
+    ) -> None:
+        """Write down how a trial or a probation ended, on the disk as well."""
+        line, outcome = runner.line, report.outcome
+        if outcome is Outcome.PASSED:
             self._running[line.name] = chosen
-        audit = self._audit()
-        facts: Mapping[str, object] = {"line": line.name, "active": chosen.slot or "configured"}
         await asyncio.to_thread(
-            audit.append, "trial", report.outcome.value, **facts, detail=report.text
+            self._log_end, self._audit(), line.name, chosen.slot, outcome, report.text
         )
-        runner.recorder.updated(report.release, report.outcome.value, report.text, runner.engine)
-        if report.outcome is Outcome.PASSED:
+        runner.recorder.updated(report.release, outcome.value, report.text, runner.engine)
+        if outcome in _FAILED:
+            code = _FAILED[outcome]
+            self._tell(runner, f"{report.release}: {Refused(code, report.text)}")
+            await self._change(
+                runner, lambda installer: installer.give_up(chosen.slot, code, report.text)
+            )
+            return
+        if outcome is Outcome.PASSED:
             self._faults.pop((line.name, "recheck"), None)
             self._fail(runner, "look", "")
-            try:
-                await asyncio.to_thread(self._installer(line).prove, chosen.slot)
-            except Refused as refused:
-                log.error("line %s: %s", line.name, refused)
-            return
-        self._tell(runner, f"trial of {report.release} failed: {report.text}")
-        installer = self._installer(line)
+        await self._change(
+            runner,
+            lambda installer: (installer.take_over if watch else installer.prove)(chosen.slot),
+        )
+
+    @staticmethod
+    def _log_end(audit: Audit, line: str, slot: str | None, outcome: Outcome, text: str) -> None:
+        """A line of the audit."""
+        facts: dict[str, object] = {"line": line, "active": slot or "configured", "detail": text}
+        if outcome in _FAILED:
+            facts["code"] = int(_FAILED[outcome])
+        event = "probation" if outcome in (Outcome.PROVEN, Outcome.RETURNED) else "trial"
+        audit.append(event, outcome.value, **facts)
+
+    async def _change(self, runner: LineRunner, what: Callable[[Installer], object]) -> None:
+        """Change the record of a line; what another update or a full disk prevents is owed."""
+        name = runner.line.name
+        self._owed.pop(name, None)
         try:
-            await asyncio.to_thread(installer.give_up, chosen.slot)
+            await asyncio.to_thread(what, self._installer(runner.line))
         except Refused as refused:
-            log.error("line %s: %s", line.name, refused)
+            log.error("line %s: %s", name, refused)
+            if refused.code in _LATER:
+                self._owed[name] = what
+            else:
+                self._tell(runner, str(refused))
+
+    async def _pay(self, runner: LineRunner) -> None:
+        if what := self._owed.get(runner.line.name):
+            await self._change(runner, what)
 
     async def _recheck(self, runner: LineRunner) -> None:
         name = runner.line.name

@@ -54,13 +54,11 @@ class Track:
         self.at: StateAt | None = None
         self._line, self._rows, self._batches = line, step_rows, has_batches
 
-    def resume(self, found: Checkpoint) -> int:
-        """Take a saved state up; returns the newest ring row that is in it."""
-        self.state = found.state
-        self.at = StateAt(
-            int(found.extra.get("batch_id", 0)), found.batch_step, int(found.extra.get("seq", 0))
-        )
-        return self.at.seq
+    def resume(self, found: Checkpoint) -> None:
+        """Take a saved state up."""
+        self.state, kept = found.state, found.extra
+        seq = int(kept.get("state_seq", kept.get("seq", 0)))
+        self.at = StateAt(int(kept.get("batch_id", 0)), found.batch_step, seq)
 
     async def conclude(self, step: Step, ring: Ring) -> StepResult | NoScore:
         """What the model says about one step. Raises InferenceFailed; the state then stands."""

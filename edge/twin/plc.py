@@ -103,6 +103,8 @@ class PlcBlock:
         self.advice_enabled = True
         self.controls = Control.NONE
         """Keys held down at the panel besides accept and reject (maintenance, shelve, labels)."""
+        self.shelve_min = 0
+        """Minutes keyed in with the shelve key."""
         self.panel = Panel()
         self.accepted: list[int] = []
         """TRIM_SEQ of every suggestion the PLC acted on, oldest first."""
@@ -268,5 +270,6 @@ class PlcBlock:
             batch_state=int(process.state),
             phase=process.phase,
             batch_minutes=int(process.minute),
+            shelve_min=self.shelve_min,
         )
         return encode_block_r(self._plc)

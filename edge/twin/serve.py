@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.config.types import Line, Link, ModbusLink, ModbusSource, OpcUaSource, TagRow, WordBlock
-from edge.core.registers import PackML
+from edge.core.registers import BLOCK_R_WORDS, PackML
 from edge.runtime.clock import Clock, SystemClock
 from edge.twin.modbus_server import ModbusServer
 from edge.twin.opcua_server import NodeStatus, OpcUaServer
+from edge.twin.panel import Keys, PanelServer
 from edge.twin.plc import PlcBlock, Process
 
 log = logging.getLogger(__name__)
@@ -80,8 +81,10 @@ class TwinServer:
         clock: Clock | None = None,
         batch_id: int = 1,
         speed: float = 1.0,
+        panel_port: int | None = None,
     ) -> None:
         """`tag_names`: what the plant's values are, in its order; None if that is the line's.
+        `panel_port`: serve an HMI there; who presses its keys is then the operator of the PLC.
 
         Raises ValueError for tags of the line that the plant does not have, and a bad speed.
         """
@@ -129,12 +132,23 @@ class TwinServer:
         w, r = line.outputs.block_w, line.outputs.block_r
         self._w_server = self._servers[w.link]
         self._r_server = None if r is None else self._servers[r.link]
+        self._block_r: Sequence[int] = (0,) * BLOCK_R_WORDS
+        self.panel: PanelServer | None = None
+        """The HMI's port, if there is one."""
+        self._keys = Keys()
+        if panel_port is not None:
+            self.plc.operator = self._keys
+            self.panel = PanelServer(
+                panel_port, line.outputs, self._keys, self._w_server.block_w, lambda: self._block_r
+            )
 
     async def __aenter__(self) -> TwinServer:
         """Start every server and show the first second. Raises OSError naming link and address."""
         try:
             for server in self._servers.values():
                 await server.start()
+            if self.panel is not None:
+                await self.panel.start()
             await self.advance()
         except BaseException:
             await self.close()
@@ -151,6 +165,8 @@ class TwinServer:
 
     async def close(self) -> None:
         """Stop every server."""
+        if self.panel is not None:
+            await self.panel.stop()
         for server in self._servers.values():
             await server.stop()
 
@@ -191,8 +207,9 @@ class TwinServer:
             self.latest = self._plant.second(self._trim_kg_h, self.held)
             self.seconds += 1
         now = self.latest
+        self._take_keys()
         block_r, trim_kg_h = self.plc.scan(self._w_server.block_w(), self._process(now))
-        self._trim_kg_h = trim_kg_h
+        self._trim_kg_h, self._block_r = trim_kg_h, block_r
         count = len(self.line.tags)
         self._shown[:count] = now.values[self._order]
         for i, row in enumerate(self.line.context, start=count):
@@ -203,6 +220,14 @@ class TwinServer:
             await server.write(self._shown[self._places[name]])
         if self._r_server is not None:
             await self._r_server.write_block_r(block_r)
+
+    def _take_keys(self) -> None:
+        if self.panel is None:
+            return
+        repair = self._keys.take()
+        self.plc.controls, self.plc.shelve_min = self._keys.held, self._keys.shelve_min
+        if repair is not None:
+            self.plc.enter_maintenance(repair.component, repair.kind)
 
     def _process(self, now: Second) -> Process:
         state = PackML.EXECUTE

@@ -32,6 +32,8 @@ from edge.update.trust import Chain
 
 MARGIN_BYTES = 4 << 20
 """Left free on the disk beyond the update itself."""
+MAX_WHY = 500
+"""Characters of the record; the whole text is in the audit."""
 SelfTest = Callable[[Path], str]
 """Bundle folder -> what it ran on, in words; raises Refused."""
 
@@ -99,30 +101,44 @@ class Installer:
         the same stick.
         """
         with self._told("rollback") as told, self._locked(), refusing():
-            return self._go_back(self.store.record(), told)
+            return self._go_back(replace(self.store.record(), code=0, why=""), told)
 
-    def give_up(self, slot: str | None) -> bool:
-        """Go back from `slot`, whose trial has failed; False if another is active by now."""
+    def give_up(self, slot: str | None, code: Code, why: str) -> bool:
+        """Go back from `slot`, which failed its trial or its probation.
+
+        Returns False, and does nothing, if another is active by now. What was itself gone back from
+        is nothing to go back to.
+        """
         with self._locked(), refusing():
             record = self.store.record()
             if record.active != slot:
                 return False
+            if record.previous is not None and record.previous == record.unproven:
+                raise Refused(Code.NO_PREVIOUS, f"{record.previous} was gone back from itself")
             with self._told("rollback") as told:
-                self._go_back(record, told)
+                why = f"gone back from {slot}: {Refused(code, why[:MAX_WHY])}"
+                self._go_back(replace(record, code=int(code), why=why), told)
             return True
 
+    def take_over(self, slot: str | None) -> None:
+        """The daemon has run `slot` beside the model before; it decides, and is on probation."""
+        with self._locked(), refusing():
+            record = self.store.record()
+            if slot is not None and record.active == record.unproven == slot:
+                self.store.commit(replace(record, on_probation=True, starts=0))
+
     def prove(self, slot: str | None) -> None:
-        """The daemon has run `slot` beside the model before, and it has taken over."""
+        """Trial and probation of `slot` are over: from now on it may be gone back to."""
         with self._locked(), refusing():
             record = self.store.record()
             if slot is not None and record.unproven == slot:
-                self.store.commit(replace(record, unproven=None, starts=0))
+                self.store.commit(replace(record, unproven=None, on_probation=False, starts=0))
 
     def begin(self) -> int:
         """A daemon starts; returns how often one has, with the active slot still unproven."""
         with self._locked(), refusing():
             record = self.store.record()
-            if record.active is None or record.active != record.unproven:
+            if not record.unproven_active:
                 return 0
             return self.store.commit(replace(record, starts=record.starts + 1)).starts
 
@@ -153,7 +169,7 @@ class Installer:
             previous = record.previous if record.previous in others else (others or [None])[-1]
             record = replace(
                 record, active=active, previous=previous, root_version=chain.newest.version,
-                unproven=None,
+                unproven=None, on_probation=False,
             )  # fmt: skip
             if newest is not None and newest.place > record.floor:
                 record = _raised(record, newest)
@@ -238,10 +254,11 @@ class Installer:
             store.disk.flush(store.line)
         if record.active != found.slot:
             # What nobody has seen at work is no model to go back to: the one before it is kept.
-            known = record.previous if record.active == record.unproven else record.active
+            known = record.previous if record.unproven_active else record.active
             record = replace(
-                record, active=found.slot, previous=known, unproven=found.slot, starts=0
-            )
+                record, active=found.slot, previous=known, unproven=found.slot, starts=0,
+                on_probation=False, code=0, why="",
+            )  # fmt: skip
         self._clean(store.commit(_raised(record, found)))
 
     def _clean(self, record: Record) -> None:
@@ -270,8 +287,11 @@ class Installer:
             raise Refused(Code.NO_PREVIOUS)
         if record.previous is not None:
             self.store.verify(record.previous, self.store.chain())
+        # Who goes back and forth again finds an unproven release as unproven as it was.
         self.store.commit(
-            replace(record, active=record.previous, previous=record.active, unproven=None)
+            replace(
+                record, active=record.previous, previous=record.active, on_probation=False, starts=0
+            )
         )
         told["active"] = record.previous or "configured bundle"
         return str(told["active"])

@@ -52,6 +52,8 @@ class Code(IntEnum):
     GRAPH = 60
     MODEL = 61
     SELF_TEST = 62
+    TRIAL = 63
+    PROBATION = 64
     # 7x: this appliance.
     STATE_LOST = 70
     TRUST_LOST = 71
@@ -164,6 +166,14 @@ TABLE: Mapping[Code, Row] = MappingProxyType({
     Code.SELF_TEST: Row(
         "The model does not compute on this machine what it computed at the supplier's.",
         "Read the detail; check driver and runtime, or ask for a model tested on this hardware.",
+    ),
+    Code.TRIAL: Row(
+        "The model failed beside the live one; that one goes on.",
+        "Read the detail and send it to the supplier; the same stick again is another try.",
+    ),
+    Code.PROBATION: Row(
+        "The model did worse at work than the one before it, which has come back.",
+        "Read the detail and send it to the supplier; the same stick again is another try.",
     ),
     Code.STATE_LOST: Row("The memory of installed releases is damaged.", _REPAIR),
     Code.TRUST_LOST: Row("The key documents accepted here before are gone or damaged.", _REPAIR),

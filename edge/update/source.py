@@ -102,7 +102,7 @@ def _candidates(store: Store, faults: list[str]) -> Sequence[str | None]:
 
 
 def _slots(record: Record) -> Sequence[str | None]:
-    if record.active is not None and record.active == record.unproven:
+    if record.unproven_active and not record.on_probation:
         return (record.previous, record.active)  # it will have its trial beside the one before
     return (record.active, record.previous) if record.active else (None,)
 

@@ -48,9 +48,21 @@ class Record:
     active: str | None = None
     previous: str | None = None
     unproven: str | None = None
-    """The active slot while no daemon has yet run it beside the model before."""
+    """The slot that has not yet been through trial and probation; active, or gone back from."""
+    on_probation: bool = False
+    """It has taken over; a daemon that starts runs it."""
     starts: int = 0
-    """How often a daemon has begun to."""
+    """How often a daemon has started with it active, since it was installed or took over."""
+    code: int = 0
+    """Why the newest release was gone back from by itself, a number of the refusals; 0: it was
+    not."""
+    why: str = ""
+    """The same for people."""
+
+    @property
+    def unproven_active(self) -> bool:
+        """The active slot is not yet through trial and probation."""
+        return self.active is not None and self.active == self.unproven
 
     @property
     def floor(self) -> Floor:

@@ -13,7 +13,9 @@ import pytest
 
 from edge.__main__ import main
 from edge.config.load import load
-from edge.update.manifest import tag_schema
+from edge.update.audit import Audit
+from edge.update.install import Installer
+from edge.update.manifest import Site, tag_schema
 from edge.update.refusals import Code
 from edge.update.store import Store
 from tests.line import CONFIG
@@ -93,6 +95,34 @@ def test_from_the_stick_and_back(run: Run, stick: Callable[[int], Path], capsys:
     assert "line ncm-1: runs configured bundle" in capsys.readouterr().out
     assert run("audit") == 0
     assert "5 lines, whole" in capsys.readouterr().out
+
+
+def test_a_release_that_did_worse_is_told_until_the_next_update(
+    run: Run, stick: Callable[[int], Path], tmp_path: Path, config: Path, capsys: Capture
+) -> None:
+    assert run("update", "apply", str(stick(7))) == 0
+    (line,) = load(config, lines=("ncm-1",)).lines
+    tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
+    store = Store(tmp_path / "state", "ncm-1", config / "trust" / "root.json")
+    installer = Installer(
+        store, Site(line="ncm-1", tags=tags, row_s=line.row_s, app_version="0.1.0"),
+        lambda _: "cpu", Audit(tmp_path / "state" / "update" / "audit", lambda: 0.0),
+    )  # fmt: skip
+    slot = store.record().active
+    installer.take_over(slot)
+    capsys.readouterr()
+    assert run("update", "status") == 0
+    said = capsys.readouterr().out
+    assert "runs release 1.7" in said
+    assert "stage     on probation" in said
+    installer.give_up(slot, Code.PROBATION, "step 12: inference takes 900 ms, before 5 ms")
+    assert run("update", "status") == Code.PROBATION
+    said = capsys.readouterr().out
+    assert "runs configured bundle" in said
+    assert "probation 64: " in said
+    assert "inference takes 900 ms" in said
+    assert run("update", "apply", str(stick(8))) == 0
+    assert run("update", "status") == 0
 
 
 def test_lost_state_and_its_repair(

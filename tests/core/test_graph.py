@@ -29,10 +29,13 @@ def inner(node: NodeProto) -> NodeProto:
     return node
 
 
-def external(m: ModelProto) -> None:
-    tensor = m.graph.initializer[0]
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../../etc/shadow")
+def external(location: str) -> Callable[[ModelProto], None]:
+    def change(m: ModelProto) -> None:
+        tensor = m.graph.initializer[0]
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    return change
 
 
 def external_entry_only(m: ModelProto) -> None:
@@ -50,6 +53,13 @@ def external_sparse(m: ModelProto) -> None:
     sparse.values.CopyFrom(helper.make_tensor("v", TensorProto.FLOAT, [1], [1.0]))
     sparse.values.data_location = TensorProto.EXTERNAL
     m.graph.sparse_initializer.append(sparse)
+
+
+def dims(*sizes: int) -> Callable[[ModelProto], None]:
+    def change(m: ModelProto) -> None:
+        m.graph.initializer[0].dims[:] = sizes
+
+    return change
 
 
 def function(m: ModelProto) -> None:
@@ -86,7 +96,13 @@ REFUSED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "a forbidden operator in a branch of a branch": (
         lambda m: m.graph.node.append(inner(helper.make_node("Scan", ["x"], ["y"]))), '"Scan"',
     ),
-    "weights in another file": (external, "another file"),
+    "weights in another file": (external("weights.bin"), "another file"),
+    "weights above the folder": (external("../../etc/shadow"), "another file"),
+    "weights at an absolute path": (external("/etc/shadow"), "another file"),
+    "weights in the memory of the process": (external("*/_ORT_MEM_ADDR_/*"), "another file"),
+    "weights beyond all memory": (dims(1 << 40), "elements"),
+    "weights beyond all memory in many axes": (dims(*[1 << 13] * 5), "elements"),
+    "weights of a negative size": (dims(-1), "elements"),
     "a path without the flag": (external_entry_only, "another file"),
     "a constant in another file": (external_constant, "another file"),
     "sparse weights in another file": (external_sparse, "another file"),
@@ -108,6 +124,37 @@ def test_refused(name: str) -> None:
     change(spoilt)
     with pytest.raises(GraphError, match=text.replace(".", r"\.")):
         check(spoilt.SerializeToString())
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
+    return out + bytes([value])
+
+
+@pytest.mark.parametrize("beyond", [1 << 32, 1 << 34, 7 << 32])
+def test_a_graph_under_a_number_that_the_runtime_would_cut_is_refused(beyond: int) -> None:
+    # The parser of the runtime keeps 32 bits of the key and runs what lies under it.
+    hidden = model(helper.make_node("RandomNormalLike", ["x"], ["y"])).graph.SerializeToString()
+    key = varint((7 << 3 | 2) + beyond)
+    with pytest.raises(GraphError, match="field number"):
+        check(model().SerializeToString() + key + varint(len(hidden)) + hidden)
+
+
+def test_a_number_of_no_field_is_refused() -> None:
+    with pytest.raises(GraphError, match="field number"):
+        check(model().SerializeToString() + b"\x00\x00")
+
+
+def test_the_other_format_of_the_runtime_is_refused() -> None:
+    # A field nobody knows in front puts the mark where the runtime looks for it.
+    front = bytearray(varint(100 << 3 | 2) + varint(20) + bytes(20))
+    front[4:8] = b"ORTM"
+    honest = model().SerializeToString()
+    assert check(varint(100 << 3 | 2) + varint(20) + bytes(20) + honest) == 1
+    with pytest.raises(GraphError, match="own format"):
+        check(bytes(front) + honest)
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,39 @@ def test_between_batches_a_take_over_keeps_the_level_too() -> None:
     assert concluded(under, live, NoScore.NO_BATCH, live.finding.verdict) is Outcome.PASSED
     assert under.core.finding.verdict.severity == 2
     assert not under.core.finding.verdict.valid
+
+
+class Hangs:
+    """A track that never answers."""
+
+    async def conclude(self, step: Step, ring: Ring) -> StepResult | NoScore:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_a_candidate_that_hangs_costs_the_live_model_no_more_than_its_time(virtual: Any) -> None:
+    under = trial(ALARMED, 3)
+    under.track = cast(Track, Hangs())
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        live = live_core(ALARMED)
+        outcome = await under.step(STEP, cast(Ring, None), live, ALARMED, 5.0, NEW)
+        assert outcome is Outcome.FAILED
+        return loop.time() - began_s
+
+    assert virtual(main()) == SETUP.step_s
+    assert under.text == f"step 1: no answer within {SETUP.step_s:g} s"
+
+
+def test_both_verdicts_of_a_step_stand_side_by_side() -> None:
+    calm = replace(ALARMED, score=replace(ALARMED.score, logit=-9.0, severity=(0.0, 0.0, 0.0)))
+    under, live = trial(calm, 2), live_core(ALARMED)
+    concluded(under, live, ALARMED)
+    assert (under.beside["step"], under.beside["steps"]) == (1, 2)
+    assert (under.beside["severity"], under.beside["candidate_severity"]) == (2, 0)
+    assert under.beside["probability"] > 0.9 > under.beside["candidate_probability"]
+    cast(Says, under.track).answer = NoScore.NO_BATCH
+    concluded(under, live_core(NoScore.NO_BATCH), NoScore.NO_BATCH)
+    assert under.beside == {}

@@ -22,7 +22,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import edge.runtime.takeup
 from edge.__main__ import main as edge_main
 from edge.config.load import load
 from edge.config.types import Appliance
@@ -112,7 +111,8 @@ def configured(folder: Path, port: Callable[[], int]) -> Path:
     for name, words in (
         ("appliance.toml", {"/var/lib/ncm-edge": str(folder / "state"),
                             "/run/ncm-edge": str(folder / "run"), '"auto"': '"cpu"'}),
-        (f"lines/{LINE}/line.toml", {"port = 5020": f"port = {port()}", ":4840/": f":{port()}/"}),
+        (f"lines/{LINE}/line.toml", {"port = 5020": f"port = {port()}", ":4840/": f":{port()}/",
+                                     "persist_steps": "shadow_steps = 3\npersist_steps"}),
     ):  # fmt: skip
         text = (config / name).read_text(encoding="utf-8")
         for old, new in words.items():
@@ -252,7 +252,6 @@ def test_what_a_plant_recorded_comes_back_to_it_as_a_model(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(edge.runtime.takeup, "SHADOW_STEPS", 3)
     monkeypatch.chdir(tmp_path)  # a desk of nobody: no path below is absolute, nor in the checkout
     desk = Desk(Path(), configured(tmp_path, free_port), capsys)
     desk.export("keys", "init", "keys")

@@ -12,11 +12,12 @@ import pytest
 from edge.config.types import Appliance
 from edge.core.conditions import Condition
 from edge.core.features import batch_features
-from edge.core.registers import Status
+from edge.core.registers import Alarm, Control, Status
 from edge.core.tags import Reason
 from edge.runtime.bundle import LoadedBundle, load_bundle
 from edge.runtime.infer import Engine
 from tests.line import START_MIN, Rig
+from tests.update.tiny import tiny_bundle
 
 pytestmark = pytest.mark.system
 Virtual = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -202,5 +203,110 @@ def test_a_damaged_checkpoint_is_a_cold_start_with_the_rows_of_the_ring(
             assert "replaying" in caplog.text
             assert said
             assert Status.OUTPUT_VALID in rig.block().decision.status
+
+    virtual(main())
+
+
+def with_model(appliance: Appliance, bundle: Path) -> Appliance:
+    (line,) = appliance.lines
+    model = replace(line.model, bundle=bundle)
+    return replace(appliance, lines=(replace(line, model=model),))
+
+
+@pytest.mark.parametrize("next_model", ["another", "none, then the first"])
+def test_a_restart_with_another_model_forgets_nothing_but_the_model_state(
+    appliance: Appliance,
+    tmp_path: Path,
+    virtual: Virtual,
+    next_model: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "ncm-edge")
+    tags = [(row.tag.name, row.tag.unit) for row in appliance.lines[0].tags]
+    other = tmp_path / "no bundle"
+    if next_model == "another":
+        other = tiny_bundle(tmp_path / "other", tags, serial=2)
+
+    async def main() -> None:
+        async with Rig(appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(185)
+            core = rig.runner.core
+            batch, advice = core.batch, core.desk.advice
+            assert core.finding.drift.score is not None
+            assert advice.minutes >= 3
+            assert advice.reactor is not None
+            await rig.stop_app()
+            caplog.clear()
+            rig.appliance = with_model(appliance, other)
+            rig.start_app()
+            await rig.run(1)
+            if next_model == "none, then the first":
+                await rig.run(62)
+                await rig.stop_app()
+                rig.appliance = appliance
+                rig.start_app()
+                await rig.run(1)
+            core = rig.runner.core
+            assert (core.batch.batch_id, core.batch.started) == (batch.batch_id, False)
+            assert core.batch.step >= batch.step > 0
+            after = core.desk.advice
+            # The books are those of the last model step: the minute after it is booked again.
+            assert after.minutes >= advice.minutes - 1
+            assert after.reactor is not None
+            assert after.batch_minutes >= advice.batch_minutes - 1
+            assert (after.reference, after.batch_id) == (advice.reference, advice.batch_id)
+            if next_model == "another":
+                # In the units of the model before, so it says nothing about this one.
+                assert core.finding.drift.score is None
+                assert "belongs to another model" in caplog.text
+            await rig.run(63)
+            assert Status.OUTPUT_VALID in rig.block().decision.status
+            assert "replaying" in caplog.text  # the batch so far, from the ring
+            assert core.batch.step == int(rig.twin.seconds / 60 + START_MIN) - 1
+
+    virtual(main())
+
+
+def test_what_waits_for_an_acknowledgement_outlives_a_kill(
+    appliance: Appliance, virtual: Virtual
+) -> None:
+    failed = Condition.UPDATE_FAILED
+    state = appliance.state_dir / "ncm-1" / "model.state.npz"
+
+    async def main() -> None:
+        async with Rig(appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(75)
+            step = rig.runner.core.batch.step
+            await rig.run(20)  # within the next model step
+            rig.runner.stand(failed, "rollback 40: release 1.4")
+            await rig.run(2)
+            rig.runner.settle(failed)
+            await rig.run(2)
+            assert failed in rig.raised()
+            as_killed = state.read_bytes()
+            await rig.stop_app()
+            state.write_bytes(as_killed)
+
+            for _ in range(2):
+                rig.start_app()
+                await rig.run(5)
+                assert "rollback 40: release 1.4" in rig.text(failed)
+                assert Alarm.UPDATE_FAILED in rig.block().decision.alarms
+                # The step it was written in the middle of did not count twice.
+                assert rig.runner.core.batch.step == step
+                await rig.stop_app()
+            rig.start_app()
+            await rig.run(5)
+            rig.twin.plc.controls = Control.ACKNOWLEDGE
+            await rig.run(3)
+            assert failed not in rig.raised()
+            await rig.stop_app()
+            rig.start_app()
+            await rig.run(5)
+            assert failed not in rig.raised()
 
     virtual(main())

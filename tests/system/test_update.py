@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -18,6 +20,7 @@ from edge.runtime.notify import Notifier
 from edge.runtime.ringfile import RingBusy
 from edge.runtime.store.reader import History
 from edge.runtime.store.schema import FILE_NAME
+from edge.runtime.track import Step
 from edge.update import audit
 from edge.update.audit import Audit
 from edge.update.install import Installer
@@ -43,7 +46,7 @@ class Plant:
         self.row_s = line.row_s
         self.supplier = Supplier(folder / "keys")
         configured = tiny_bundle(folder / "configured", self.tags, serial=1)
-        model = replace(line.model, bundle=configured)
+        model = replace(line.model, bundle=configured, shadow_steps=2, probation_steps=2)
         self.appliance = replace(
             appliance,
             lines=(replace(line, model=model),),
@@ -181,14 +184,15 @@ def test_the_daily_look_finds_what_was_changed_meanwhile(
     assert "slot-damaged" in told
 
 
-@pytest.fixture
-def short_shadow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three minutes in shadow instead of thirty."""
-    monkeypatch.setattr(edge.runtime.takeup, "SHADOW_STEPS", 3)
+def minutes_of(plant: Plant) -> list[float]:
+    """Seconds between the model steps in the history, in order."""
+    with History(plant.appliance.history.directory / FILE_NAME) as found:
+        (batch,) = found.batches("ncm-1")
+        times = [step.t_s for step in found.steps(batch)]
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
 
 
-@pytest.mark.usefixtures("short_shadow")
-def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_minute(
+def test_a_new_model_in_shadow_then_on_probation_across_a_restart_and_not_a_minute_lost(
     plant: Plant, virtual: Virtual, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "ncm-edge")
@@ -208,34 +212,108 @@ def test_a_new_model_proves_itself_in_shadow_and_takes_over_without_losing_a_min
                 return rig.block().decision.model_serial == 2
 
             took_s = await rig.until(switched, 400)
-            assert 120 <= took_s <= 300  # three whole steps, and the one under way
-            await rig.run(70)
+            assert 60 <= took_s <= 240  # two whole steps, and the one under way
+            await rig.run(12)
             seen.append(rig.block())
             # The heartbeat and the verdict never stopped; the batch went on.
             assert all(Status.OUTPUT_VALID in block.decision.status for block in seen)
             assert rig.runner.core.batch.batch_id == batch
             assert rig.runner.core.finding.verdict.valid
-            staged = [Status.UPDATE_STAGED in block.decision.status for block in seen]
-            assert any(staged)
-            assert not staged[-1]
             assert Condition.UPDATE_FAILED not in rig.raised()
+            assert Status.UPDATE_STAGED in rig.block().decision.status
+            assert "release 1.2 on probation" in rig.status()["lines"][0]["update"]
+            assert plant.store.record().on_probation
+            before = rig.runner.service.before
+            assert len(before) == 2
+            await rig.until(lambda: len(rig.runner.service.now) == 1, 70)
+            await rig.run(2)
+            await rig.stop_app()
+            rig.start_app()  # in the middle of it
+            await rig.run(5)
+            assert rig.block().decision.model_serial == 2
+            assert (len(rig.runner.service.now), rig.runner.service.before) == (1, before)
+            assert Status.UPDATE_STAGED in rig.block().decision.status
+            await rig.until(lambda: not rig.runner.watched_over, 70)
+            await rig.run(12)
+            assert plant.store.record().unproven is None
+            assert Status.UPDATE_STAGED not in rig.block().decision.status
             # Going back needs no shadow.
             plant.installer.rollback()
             assert await rig.until(lambda: rig.block().decision.model_serial == 1, 200) <= 80
+            await rig.run(12)
 
     virtual(main())
     told = [(x["event"], x["verdict"]) for x in audit.lines(plant.store.root / "audit")]
-    assert told[:2] == [("apply", "done"), ("trial", "passed")]
-    assert caplog.text.count("trial of release 1.2, step") == 3
+    assert told[:3] == [("apply", "done"), ("trial", "passed"), ("probation", "proven")]
+    assert caplog.text.count("trial of release 1.2, step") == 2
     assert "severity 0, candidate" in caplog.text
     with History(plant.appliance.history.directory / FILE_NAME) as found:
         updates = [event.body for event in found.events(kind="update")]
-    assert (updates[0]["release"], updates[0]["outcome"]) == ("release 1.2", "passed")
+        beside = [event.body for event in found.events(kind="shadow")]
+    assert [(event["release"], event["outcome"]) for event in updates[:2]] == [
+        ("release 1.2", "passed"), ("release 1.2", "proven"),
+    ]  # fmt: skip
     assert "serial 2" in updates[0]["model"]
     assert "serial 1" in updates[-1]["model"]
+    assert [event["step"] for event in beside] == [1, 2]
+    assert all(0.0 <= event[who] <= 1.0 for event in beside
+               for who in ("probability", "candidate_probability"))  # fmt: skip
+    assert minutes_of(plant) == pytest.approx(
+        [60.0] * len(minutes_of(plant)), abs=1.0  # the restart begins a second of its own
+    )
 
 
-@pytest.mark.usefixtures("short_shadow")
+def test_a_model_that_does_worse_at_work_is_gone_back_from_and_not_a_minute_is_lost(
+    plant: Plant, virtual: Virtual
+) -> None:
+    async def main() -> None:
+        async with Rig(plant.appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            await rig.until(lambda: Status.OUTPUT_VALID in rig.block().decision.status, 200)
+            plant.install(2)
+            await rig.until(lambda: rig.block().decision.model_serial == 2, 400)
+            batch, books = rig.runner.core.batch, rig.runner.core.desk.advice.minutes
+
+            asked = []
+
+            async def hangs(step: Step, _: object) -> NoReturn:
+                asked.append(step.last_seq)
+                await asyncio.Event().wait()
+                raise AssertionError
+
+            assert rig.runner.track is not None
+            rig.runner.track.conclude = hangs  # type: ignore[method-assign]
+            back_s = await rig.until(lambda: rig.block().decision.model_serial == 1, 260)
+            assert back_s <= 195  # its step, the time it is given, a look, and the next step
+            assert len(asked) == 1  # whoever hangs is not asked again
+            await rig.run(2)
+            core = rig.runner.core
+            assert core.finding.verdict.valid
+            assert (core.batch.batch_id, core.batch.step) == (batch.batch_id, batch.step + 3)
+            assert core.desk.advice.minutes > books
+            decision = rig.block().decision
+            assert Status.UPDATE_FAILED in decision.status
+            assert Alarm.UPDATE_FAILED in decision.alarms
+            assert Status.UPDATE_STAGED not in decision.status
+            text = rig.text(Condition.UPDATE_FAILED)
+            assert "probation 64" in text
+            assert "1 of 1 model steps without a number, before 0 of" in text
+            record = plant.store.record()
+            assert (record.active, record.code) == (None, 64)
+
+    virtual(main())
+    told = [(x["event"], x["verdict"]) for x in audit.lines(plant.store.root / "audit")]
+    assert told[:4] == [
+        ("apply", "done"), ("trial", "passed"), ("probation", "returned"), ("rollback", "done"),
+    ]  # fmt: skip
+    with History(plant.appliance.history.directory / FILE_NAME) as found:
+        outcomes = [event.body["outcome"] for event in found.events(kind="update")]
+    assert outcomes[:2] == ["passed", "returned"]
+    assert minutes_of(plant) == pytest.approx([60.0] * len(minutes_of(plant)))
+
+
 def test_a_model_that_fails_in_shadow_is_gone_back_from(plant: Plant, virtual: Virtual) -> None:
     async def main() -> None:
         async with Rig(plant.appliance) as rig:

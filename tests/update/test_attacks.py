@@ -62,6 +62,7 @@ def test_there_are_enough_attacks_and_every_code_has_one() -> None:
         Code.GRAPH, Code.MODEL,  # test_selftest.py
         Code.NO_PREVIOUS, Code.SLOT_DAMAGED,  # test_install.py
         Code.UNREADABLE,  # test_stick.py
+        Code.TRIAL, Code.PROBATION,  # test_takeup.py
     }  # fmt: skip
     assert {code for code, _ in ATTACKS.values()} == set(Code) - elsewhere
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +88,46 @@ def custom_operator(bundle: Path) -> None:
     relist(bundle, "model.onnx")
 
 
+def changed(bundle: Path, change: Callable[[Any], bytes]) -> None:
+    import onnx
+
+    path = bundle / "model.onnx"
+    path.write_bytes(change(onnx.load(path)))
+    relist(bundle, "model.onnx")
+
+
+def foreign_weights(location: str) -> Callable[[Path], None]:
+    def change(model: Any) -> bytes:
+        tensor = model.graph.initializer[0]
+        tensor.data_location = 1
+        tensor.external_data.add(key="location", value=location)
+        return bytes(model.SerializeToString())
+
+    return lambda bundle: changed(bundle, change)
+
+
+def hidden_graph(bundle: Path) -> None:
+    """More of the graph under a field number of which the runtime keeps the lower 32 bits."""
+
+    def change(model: Any) -> bytes:
+        hidden = bytes([0x0A, 4, 0x22, 2]) + b"If"  # a node, its operator
+        return bytes(model.SerializeToString()) + b"\xba\x80\x80\x80\x10" + bytes(
+            [len(hidden)]
+        ) + hidden
+
+    changed(bundle, change)
+
+
+def bomb(bundle: Path) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": "<f4", "fortran_order": False, "shape": (1 << 27,)}
+    )
+    with zipfile.ZipFile(bundle / "reference.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("loc.npy", stream.getvalue() + bytes(1 << 29))
+    relist(bundle, "reference.npz")
+
+
 def damaged(bundle: Path) -> None:
     data = bytearray((bundle / "reference.npz").read_bytes())
     data[len(data) // 2] ^= 1
@@ -103,6 +146,10 @@ WRONG: dict[str, tuple[Code, Callable[[Path], None], str]] = {
         Code.SELF_TEST, narrow_cam, 'output "cam" has shape [1, 4, 1]; there are 2 tags'
     ),
     "a custom operator": (Code.GRAPH, custom_operator, "com.example"),
+    "weights above the folder": (Code.GRAPH, foreign_weights("../x"), "another file"),
+    "weights at an absolute path": (Code.GRAPH, foreign_weights("/etc/passwd"), "another file"),
+    "a graph where only the runtime sees it": (Code.GRAPH, hidden_graph, "field number"),
+    "an archive that unpacks without end": (Code.MODEL, bomb, "unpacks to 536871"),
     "a damaged file": (Code.MODEL, damaged, "reference.npz"),
 }
 
@@ -119,6 +166,19 @@ def test_what_is_wrong_is_named(name: str, bundle: Path) -> None:
     with pytest.raises(Refused, match=re.escape(text)) as refused:
         test(bundle)
     assert refused.value.code is code
+
+
+def test_the_child_leaves_no_trace_of_telemetry(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # With telemetry on, a session leaves a device id and an event data base in the cache.
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    child(bundle)(bundle)
+    assert not list(home.rglob("*"))
 
 
 def test_other_units_than_the_lines(bundle: Path) -> None:

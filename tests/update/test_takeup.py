@@ -36,10 +36,14 @@ class Runner:
     engine: object = "an engine"
     trial: Any = None
     told: Callable[[Report], None] = print
+    watching: str = ""
 
     def __post_init__(self) -> None:
         self.core = SimpleNamespace(setup=SimpleNamespace(step_rows=60))
-        self.recorder = SimpleNamespace(updated=lambda *_: None)
+        self.history: list[tuple[str, str]] = []
+        self.recorder = SimpleNamespace(
+            updated=lambda release, outcome, *_: self.history.append((release, outcome))
+        )
 
     def track_of(self, engine: object) -> object:
         return engine
@@ -53,12 +57,22 @@ class Runner:
         self.standing.pop(condition, None)
 
     def try_out(self, trial: Any, told: Callable[[Report], None]) -> None:
-        self.trial, self.told = trial, told
+        self.trial = trial
+        if trial is not None:
+            self.told, self.watching = told, ""
+
+    def watch_over(self, release: str, told: Callable[[Report], None]) -> None:
+        self.watching, self.told = release, told
+
+    @property
+    def watched_over(self) -> bool:
+        return bool(self.watching)
 
     def end(self, outcome: Outcome) -> None:
-        """The trial ends, as the line would say it."""
-        trial, self.trial = self.trial, None
-        self.told(Report(trial.release, outcome, "so it was"))
+        """The trial or the probation ends, as the line would say it."""
+        release = self.watching if self.trial is None else self.trial.release
+        self.trial, self.watching = None, ""
+        self.told(Report(release, outcome, "so it was"))
 
 
 class Bench:
@@ -67,7 +81,9 @@ class Bench:
     def __init__(self, site: Appliance, supplier: Supplier, stick: Stick) -> None:
         self.site, self._supplier, self._stick = site, supplier, stick
         self.line = cast(Line, SimpleNamespace(
-            name="ncm-1", row_s=1.0, model=SimpleNamespace(bundle=Path("configured")),
+            name="ncm-1", row_s=1.0, model=SimpleNamespace(
+                bundle=Path("configured"), shadow_steps=30, probation_steps=60
+            ),
             tags=[SimpleNamespace(tag=SimpleNamespace(name=n, unit=u)) for n, u in TAGS],
         ))  # fmt: skip
         self.appliance = cast(Any, SimpleNamespace(
@@ -75,11 +91,13 @@ class Bench:
         ))  # fmt: skip
 
     async def start(self) -> None:
-        self.takeup = TakeUp(self.appliance, LoopClock(1.8e9))
+        self.clock = LoopClock(1.8e9)
+        self.takeup = TakeUp(self.appliance, self.clock)
         self.runner = Runner(self.line)
         chosen = self.takeup.choose(self.line)
         if chosen.fault:
             self.runner.stand(FAILED, chosen.fault)
+        self.takeup.started(cast(LineRunner, self.runner))
         self.task = asyncio.create_task(
             self.takeup.run(lambda: [cast(LineRunner, self.runner)]), name="takeup"
         )
@@ -237,7 +255,8 @@ def test_a_failed_trial_is_shown_for_one_look(bench: Bench, at: Run) -> None:
         await bench.looks()
         bench.runner.end(Outcome.FAILED)
         await bench.looks()
-        assert "trial of release 1.5 failed" in bench.runner.standing[FAILED]
+        assert bench.runner.standing[FAILED].startswith("release 1.5: trial 63: ")
+        assert "so it was" in bench.runner.standing[FAILED]
         assert bench.active is None
         await bench.looks()
         assert FAILED not in bench.runner.standing

@@ -32,7 +32,10 @@ REPORT = """examples:
 
 
 HMI = """examples:
-  ncm-edge hmi --out docs/hmi                Markdown to read, CSV to import
+  ncm-edge hmi --out docs/hmi                Markdown to read, CSV and a flow to import
+  ncm-edge hmi --config /etc/ncm-edge --line ncm-1 --out hmi
+                                             addresses and component names of that line
+  ncm-edge hmi --twin 1503 --out hmi         to try it: with `ncm-edge twin --panel 1503`
 """
 
 
@@ -68,12 +71,18 @@ def add(commands: Any, site: argparse.ArgumentParser, load: Load) -> None:
     report.set_defaults(function=lambda options: _report(options, load))
 
     hmi = commands.add_parser(
-        "hmi", help="register map, faceplate sheet and alarm list for the HMI's engineer",
-        description="Writes the documents an HMI is built from, generated from this program.",
+        "hmi", parents=[site], help="register map, faceplate, alarm list and flow for the HMI",
+        description="Writes what an HMI is built from, generated from this program: documents, "
+        "lists to import, and the faceplate of the configured lines as a Node-RED flow.",
         epilog=HMI, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     hmi.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    hmi.set_defaults(function=_hmi)
+    hmi.add_argument(
+        "--twin", type=int, metavar="PORT",
+        help="the flow is for the panel of `ncm-edge twin --panel PORT` on this machine: its keys "
+        "work although every output is marked as simulated",
+    )  # fmt: skip
+    hmi.set_defaults(function=lambda options: _hmi(options, load))
 
 
 def _command(
@@ -115,7 +124,7 @@ def _report(options: argparse.Namespace, load: Load) -> int:
     return history.report(history.path_of(appliance, options.file), appliance, options)
 
 
-def _hmi(options: argparse.Namespace) -> int:
+def _hmi(options: argparse.Namespace, load: Load) -> int:
     from edge.cli import hmi
 
-    return hmi.run(options.out)
+    return hmi.run(options.out, load(options).lines, twin_port=options.twin)

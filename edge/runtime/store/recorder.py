@@ -91,11 +91,16 @@ class Recorder:
         )
 
     def updated(self, release: str, outcome: str, text: str, engine: Engine | None) -> None:
-        """A trial ended: log it, and file what follows under the model that decides now."""
+        """A trial or a probation ended: log it, and file what follows under the model that decides
+        now."""
         self.model = model_text(engine)
         self._store.event(
             "update", self.line.name, release=release, outcome=outcome, text=text, model=self.model
         )
+
+    def beside(self, body: dict[str, Any]) -> None:
+        """A model step as the live model and the one in shadow see it."""
+        self._store.event("shadow", self.line.name, **body)
 
     # Rows.
 

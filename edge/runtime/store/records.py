@@ -84,6 +84,7 @@ KINDS = {
     "configuration": "another configuration than at the start before",
     "model": "another model than at the start before",
     "update": "an update was accepted, refused or rolled back",
+    "shadow": "a model step as the live model and one in shadow see it",
     "history": "the history itself: begun anew, records lost, raw rows dropped",
     "batch": "a batch began, was held, ended",
     "verdict": "the verdict of a line changed",
