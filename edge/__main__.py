@@ -25,7 +25,6 @@ EXAMPLES = """examples:
   ncm-edge run --config /etc/ncm-edge        the daemon, as systemd starts it
   ncm-edge reload --config /etc/ncm-edge     have the daemon take changed files, or say why not
   ncm-edge status --watch                    what the daemon says; exit code = NE 107 number
-  ncm-edge page --config /etc/ncm-edge       the operator page on http://127.0.0.1:8480/
   ncm-edge certificate --show                certificates of OPC UA links, days left
   ncm-edge history list                      what was kept: batches, worst severity, exports
   ncm-edge archive --out /media/usb/archive  finished batches as Parquet, to learn from
