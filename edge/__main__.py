@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edge import __version__
-from edge.cli.parsers import certificate, records, service, updates
+from edge.cli.parsers import certificate, page, records, service, updates
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         "--watch", action="store_true", help="print again every second until stopped"
     )
     status.set_defaults(function=_status)
+    page.add(commands, site)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
     service.add(commands, place, _load)
