@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from edge import __version__
-from edge.cli.parsers import certificate, records, service, status, updates
+from edge.cli.parsers import certificate, page, records, service, status, updates
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -159,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_parser(commands, place)
 
     status.add(commands, site, _load)
+    page.add(commands, site)
     records.add(commands, site, _load)
     updates.add(commands, site, _load)
     service.add(commands, place, _load)

@@ -4,7 +4,7 @@ Appliance ─┬─ line ── drivers ── poll ── ring ── features 
            ├─ line ── ...
            ├─ history: one worker thread
            ├─ updates: the verified slot, a trial for a new one
-           ├─ status file, once a second
+           ├─ status file, once a second; words file, every two
            ├─ MQTT: rows, words and events to a broker, where one is configured
            ├─ reload, when asked: a new configuration beside the old one, then instead of it
            └─ service manager: ready, watchdog, status text
@@ -31,6 +31,7 @@ from edge.runtime.ringfile import RingFile
 from edge.runtime.status import StatusFile
 from edge.runtime.store.store import Store
 from edge.runtime.takeup import TakeUp
+from edge.runtime.words import WordsFile
 
 log = logging.getLogger("ncm-edge")
 
@@ -60,6 +61,7 @@ class App:
         self._clock, self._notifier, self._load = clock, notifier, load
         self._status = StatusFile(appliance.runtime_dir, appliance.metrics_file)
         self._status_fault = ""
+        self._words = WordsFile(appliance.runtime_dir, clock)
         self._ready, self._reload_asked = asyncio.Event(), asyncio.Event()
         self._reload: dict[str, object] = {"outcome": "none", "text": ""}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -84,6 +86,7 @@ class App:
                 tasks.create_task(self.store.run(self._about()), name="history")
                 tasks.create_task(self._fill_history(), name="history from rings")
                 tasks.create_task(self._attend(), name="attend")
+                tasks.create_task(self._words.run(lambda: self.lines), name="words")
                 tasks.create_task(self._updates.run(lambda: self.lines), name="updates")
                 tasks.create_task(self._mqtt.run(), name="mqtt")
                 if self._load is not None:
@@ -95,6 +98,7 @@ class App:
                 line.ring.close()
             self.store.close()
             self._status.remove()
+            self._words.remove()
 
     def _about(self) -> dict[str, Any]:
         """What the log says of this start."""

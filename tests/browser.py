@@ -60,8 +60,11 @@ class Browser:
 
     def text(self, selector: str = "body") -> str:
         """What is seen of an element."""
-        found = self.run("const e = document.querySelector(arguments[0]); return e && e.innerText",
-                         selector)  # fmt: skip
+        found = self.run(
+            "const e = document.querySelector(arguments[0]);"
+            "return e && (e.innerText ?? e.textContent)",
+            selector,
+        )
         assert found is not None, f"nothing matches {selector}"
         return str(found)
 

@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from edge.cli.progress import bar
-from edge.core.trim_words import text_of
 from edge.core.verdict import SEVERITY
 from edge.runtime.chain import Broken, Head, plain
-from edge.runtime.store.reader import History, HistoryError, StoredBatch, StoredEvent
+from edge.runtime.store.reader import History, HistoryError, StoredBatch
 from edge.runtime.store.schema import FILE_NAME
+from edge.runtime.store.sentences import event_words
 
 if TYPE_CHECKING:
     from edge.config.types import Appliance
@@ -134,38 +134,6 @@ def _verify(found: History, options: argparse.Namespace) -> int:
     print("note it elsewhere; `ncm-edge history verify --head ...` then proves that nothing up to "
           "it was changed")  # fmt: skip
     return 1 if damage else 0
-
-
-def event_words(event: StoredEvent) -> str:
-    """An event as a sentence."""
-    body = event.body
-    match event.kind:
-        case "condition":
-            state = "raised" if body["raised"] else "cleared"
-            return f"{body['condition']} {state}{': ' + body['text'] if body.get('text') else ''}"
-        case "verdict" if not body["valid"]:
-            return f"no verdict: {body['why']}"
-        case "verdict":
-            names = ", ".join(f"{c} {part}".strip() for c, part, _ in body["suspects"][:1])
-            return f"{SEVERITY[body['severity']]}{', ' + names if names else ''}"
-        case "suggestion" | "answer":
-            return _trim_words(body)
-        case "batch":
-            return f"{body['batch_id']} {body['state']} at minute {body['minutes']:.0f}"
-        case "maintenance":
-            return f"{body['component'] or body['number']} {body['kind']}"
-        case "label":
-            return f"the operator calls it: {body['label']}"
-    return ", ".join(f"{key} {value}" for key, value in body.items() if key != "models")
-
-
-def _trim_words(body: dict[str, Any]) -> str:
-    if "trim_kg_h" not in body:
-        return f"withheld: {text_of(body['held'])}"
-    return (
-        f"#{body['seq']} {body['state'].replace('_', ' ')}: {body['trim_kg_h']:+.1f} kg/h on "
-        f"{body['base_kg_h']:.1f} kg/h, {text_of(body['reason'])}"
-    )
 
 
 def utc(t_s: float) -> str:

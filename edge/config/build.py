@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge.config.tables import HISTORY
+from edge.config.tables import HISTORY, PAGE
 from edge.config.tables_opcua import SECURITY_KEYS
 from edge.config.types import (
     Appliance,
@@ -22,6 +22,7 @@ from edge.config.types import (
     OpcUaSecurity,
     OpcUaSource,
     Outputs,
+    PageSettings,
     PollGroup,
     Source,
     TagRow,
@@ -68,6 +69,7 @@ def appliance(
         runtime_dir=runtime_dir or Path(values["runtime_dir"]),
         provider=values["provider"],
         history=_history(values.get("history", {}), state, moved=state_dir is not None),
+        page=_page(values.get("page", {}), directory),
         lines=tuple(_line(directory, parts) for parts in lines),
         config_sha256=sha256,
         trust_root=directory / "trust" / "root.json",
@@ -92,6 +94,15 @@ def _history(values: Values, state: Path, *, moved: bool) -> HistorySettings:
         max_mb=given["max_mb"],
         max_age_days=given["max_age_days"],
     )
+
+
+def _page(values: Values, directory: Path) -> PageSettings:
+    given: dict[str, Any] = {key.name: key.default for key in PAGE.keys} | dict(values)
+    files = {
+        key: directory / values[key] if key in values else None
+        for key in ("certificate_file", "key_file", "client_ca_file", "token_file")
+    }
+    return PageSettings(listen=given["listen"], port=given["port"], **files)
 
 
 def _line(directory: Path, parts: LineParts) -> Line:

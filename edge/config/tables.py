@@ -11,7 +11,7 @@ from edge.config.keys import MODBUS, PROTOCOLS, FileSpec, Key, Need, Protocol, S
 from edge.config.tables_mqtt import MQTT
 from edge.config.tables_opcua import SECURITY_KEYS, SUBSCRIPTION_KEYS
 from edge.config.tables_poll import POLL_GROUP
-from edge.config.types import RTU_GAP, HistorySettings
+from edge.config.types import RTU_GAP, HistorySettings, PageSettings
 from edge.core.registers import BLOCK_R_WORDS, BLOCK_W_WORDS
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
@@ -42,6 +42,26 @@ HISTORY = Section(
     ),
 )  # fmt: skip
 
+PAGE = Section(
+    subject="[page]",
+    keys=(
+        Key(name="listen", kind="text", default=PageSettings().listen, pattern=r"[0-9A-Fa-f.:]+",
+            example="127.0.0.1", remedy="give an IP address of this machine, e.g. 127.0.0.1",
+            doc="Address the operator page listens on. Anything but loopback needs "
+            "certificate_file, key_file, and client_ca_file or token_file: docs/page.md."),
+        Key(name="port", kind="whole", low=1, high=65535, default=PageSettings().port,
+            doc="TCP port of the operator page."),
+        Key(name="certificate_file", kind="text", default=Need.OPTIONAL, example="page/cert.pem",
+            doc="PEM certificate of the page, relative to the configuration directory."),
+        Key(name="key_file", kind="text", default=Need.OPTIONAL, example="page/key.pem",
+            doc="PEM private key of that certificate, without a password."),
+        Key(name="client_ca_file", kind="text", default=Need.OPTIONAL, example="page/clients.pem",
+            doc="PEM authority whose client certificates open the page."),
+        Key(name="token_file", kind="text", default=Need.OPTIONAL, example="page/token",
+            doc="File with one line of at least 24 characters: the password that opens the page."),
+    ),
+)  # fmt: skip
+
 APPLIANCE = Section(
     subject="",
     keys=(
@@ -60,6 +80,8 @@ APPLIANCE = Section(
             doc="Status file; may be lost at a restart."),
         Key(name="history", kind="table", section=HISTORY, default=Need.OPTIONAL,
             doc="The history kept on this appliance; may be left out."),
+        Key(name="page", kind="table", section=PAGE, default=Need.OPTIONAL,
+            doc="The operator page; may be left out: it then answers on this machine only."),
         Key(name="metrics_file", kind="text", default=Need.OPTIONAL, pattern=r"/.*\.prom",
             example="/var/lib/prometheus/node-exporter/ncm-edge.prom",
             remedy="give an absolute path that ends with .prom: the collector reads no other",

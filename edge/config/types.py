@@ -271,6 +271,22 @@ class HistorySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PageSettings:
+    """[page] of appliance.toml: where the operator page listens, and who may see it."""
+
+    listen: str = "127.0.0.1"
+    """IP address; whatever is not loopback needs the files below."""
+    port: int = 8480
+    certificate_file: Path | None = None
+    """PEM: the page's own certificate; with it the page is served over TLS."""
+    key_file: Path | None = None
+    client_ca_file: Path | None = None
+    """PEM: whoever shows a certificate of this authority may see the page."""
+    token_file: Path | None = None
+    """Whoever knows the token in it may see the page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
     """[mqtt] of appliance.toml: the broker that is told; nothing is ever taken from it."""
 
@@ -311,6 +327,7 @@ class Appliance:
     config_sha256: str
     """SHA-256 over every configuration file read, sorted by path."""
     history: HistorySettings = HistorySettings()
+    page: PageSettings = PageSettings()
     trust_root: Path = Path("/etc/ncm-edge/trust/root.json")
     """The provisioned root of trust of updates; where there is none, none are accepted."""
     metrics_file: Path | None = None

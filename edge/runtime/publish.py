@@ -62,6 +62,8 @@ class Publisher:
         self.counters = PublishCounters()
         self.read_error = ""
         """Why the last `read_r` gave None."""
+        self.seen: dict[str, tuple[float, tuple[int, ...]]] = {}
+        """Block "W" or "R" -> loop time and words of the last time the PLC was read."""
         self._driver = writer
         self._reader = reader
         self._hold_s = hold_s
@@ -90,6 +92,7 @@ class Publisher:
         except LinkError as exc:
             self.counters.link_errors += 1
             return Outcome(Published.LINK_DOWN, str(exc))
+        self.seen["W"] = loop.time(), held
         if held == tuple(words):
             self.counters.verified += 1
             return Outcome(Published.VERIFIED)
@@ -108,6 +111,7 @@ class Publisher:
             self.read_error = str(exc)
             return None
         self.read_error = ""
+        self.seen["R"] = asyncio.get_running_loop().time(), words
         return words
 
 

@@ -229,7 +229,7 @@ def _metadata(data: bytes, kind: type[Signed], what: str) -> Metadata[Any]:
     if not named:
         raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature holds more than key and digits")
     if not spelt:
-        raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature is not 128 lower-case hexadecimal digits")
+        raise Refused(Code.BAD_DOCUMENT, f"{what}: a signature is not 128 hexadecimal digits")
     if canonical(document.to_dict()) != data:
         raise Refused(Code.BAD_DOCUMENT, f"{what}: is read differently from how it is written")
     return document

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ["--config", str(ROOT / "firmware_config")]
 COMMANDS = (
     "run", "reload", "demo", "check", "tags", "replay", "twin", "status", "certificate", "history",
-    "archive", "report", "hmi", "update", "audit",
+    "archive", "report", "hmi", "update", "audit", "page",
     "install", "backup", "restore", "inventory",
 )  # fmt: skip
 Capture = pytest.CaptureFixture[str]
@@ -135,7 +135,7 @@ def _advised() -> list[str]:
     """Every `ncm-edge ...` that documents and HMI texts tell people to type."""
     texts = [row.cause + row.action for row in TABLE.values()]
     found = [m for text in texts for m in re.findall(r"`(ncm-edge [^`]+)`", text)]
-    for path in (*_documents(), ROOT / "systemd" / "ncm-edge.service"):
+    for path in (*_documents(), *sorted((ROOT / "systemd").glob("*.service"))):
         text = path.read_text(encoding="utf-8")
         found += re.findall(r"`(?:\.venv/bin/)?(ncm-edge [^`\n]+)`", text)
         # A command at the start of a line of a code block; a comment or `&` ends it.

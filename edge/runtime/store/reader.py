@@ -99,9 +99,11 @@ class StoredRows:
 class History:
     """A context manager over one history file. Raises HistoryError from every method."""
 
-    def __init__(self, path: Path, *, write: bool = False) -> None:
-        """`write` is for `ncm-edge archive` alone, which notes what it exported."""
-        self.path = path
+    def __init__(self, path: Path, *, write: bool = False, busy_s: float = BUSY_S) -> None:
+        """`write` is for `ncm-edge archive` alone, which notes what it exported; `busy_s` is the
+        longest wait for another program that holds the file.
+        """
+        self.path, self._busy_s = path, busy_s
         if not path.is_file():
             raise HistoryError(
                 f"{path}: no such history; is this the directory the daemon uses ([history] in "
@@ -126,7 +128,8 @@ class History:
             self.connection.execute("PRAGMA user_version").fetchone()
         except sqlite3.OperationalError as error:
             log_there = self.path.with_name(self.path.name + "-wal").exists()
-            return log_there or "unable to open" not in str(error)
+            # The words depend on which part of the log SQLite wants to make first.
+            return log_there or not any(w in str(error) for w in ("unable to open", "readonly"))
         except sqlite3.Error:
             return True
         return True
@@ -134,7 +137,7 @@ class History:
     def _open(self, mode: str) -> sqlite3.Connection:
         try:
             return sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True,
-                                   timeout=BUSY_S, isolation_level=None)  # fmt: skip
+                                   timeout=self._busy_s, isolation_level=None)  # fmt: skip
         except sqlite3.Error as error:
             raise self._fault(error) from error
 
@@ -193,14 +196,26 @@ class History:
             )
         return found[-1]
 
+    def minutes(
+        self, batch: StoredBatch, *, after: int = 0, first_s: float = -1e300, last_s: float = 1e300
+    ) -> list[tuple[int, bytes, str]]:
+        """(number, blob, its tags as JSON) of the minutes of a batch that are kept.
+
+        Only those with a number above `after` that reach into `first_s` .. `last_s`.
+        """
+        return [
+            (row[0], bytes(row[1]), str(row[2]))
+            for row in self._rows(
+                "SELECT m.id, m.rows, t.tags FROM minutes m JOIN tagsets t ON t.id = m.tagset "
+                "WHERE (m.batch = ? OR (m.batch IS NULL AND m.line = ? AND m.t_s >= ? AND "
+                "m.end_s <= ?)) AND m.id > ? AND m.end_s >= ? AND m.t_s <= ? ORDER BY m.t_s, m.id",
+                batch.key, batch.line, batch.began_s, batch.last_s + 1e-3, after, first_s, last_s,
+            )
+        ]  # fmt: skip
+
     def rows(self, batch: StoredBatch) -> StoredRows:
         """The raw rows of a batch that are kept; N may be 0."""
-        found = self._rows(
-            "SELECT m.rows, t.tags FROM minutes m JOIN tagsets t ON t.id = m.tagset "
-            "WHERE m.batch = ? OR (m.batch IS NULL AND m.line = ? AND m.t_s >= ? AND m.end_s <= ?) "
-            "ORDER BY m.t_s, m.id",
-            batch.key, batch.line, batch.began_s, batch.last_s + 1e-3,
-        )  # fmt: skip
+        found = [(blob, tags) for _, blob, tags in self.minutes(batch)]
         parts: list[tuple[Times, FloatArray, ByteArray, ByteArray]] = []
         damaged, newest = 0, found[-1][1] if found else "[]"
         for blob, tags in found:
