@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -149,14 +150,14 @@ def test_a_page_from_elsewhere_cannot_read_it_through_the_browser(host: str, pag
 )
 def test_hostile_bytes_are_refused_and_the_page_goes_on(sent: bytes, page: Running) -> None:
     with socket.create_connection(("127.0.0.1", page.port), timeout=20) as link:
-        link.sendall(sent)
-        link.shutdown(socket.SHUT_WR)
         answer = b""
-        try:
+        # The server may hang up at any byte of it.
+        with contextlib.suppress(OSError):
+            link.sendall(sent)
+            link.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
             while part := link.recv(65536):
                 answer += part
-        except ConnectionResetError:
-            pass
     assert not answer or answer.split()[1][:1] in (b"4", b"3"), answer[:200]
     assert page.ask(LINE).status == 200
 
