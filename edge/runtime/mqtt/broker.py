@@ -139,7 +139,7 @@ class Broker:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         sock = self._client.socket()
-        if sock is not None:
+        if sock is not None and sock.fileno() >= 0:  # the library keeps one that we have closed
             self._on_close(self._client, None, sock)
             self._client.on_socket_close = self._client.on_socket_unregister_write = None
             sock.close()
