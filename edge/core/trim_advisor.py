@@ -171,9 +171,13 @@ def _offer(
 ) -> Advice:  # fmt: skip
     """Put the move up as a new suggestion, unless the open one still says much the same."""
     offer = advice.offer
-    if advice.state is TrimState.OFFERED and offer is not None:
-        if stands(offer, now_s - advice.changed_s, move, figures, settings, tau_c_s):
-            return advice
+    age_s = now_s - advice.changed_s
+    if (
+        advice.state is TrimState.OFFERED
+        and offer is not None
+        and stands(offer, age_s, move, figures, settings, tau_c_s)
+    ):
+        return advice
     seq = next_seq(advice.seq)
     if guard.plc is not None and seq == guard.plc.trim_seq_ack:
         # Answered before our memory was lost: the PLC never shows such a number again.
