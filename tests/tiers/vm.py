@@ -130,8 +130,8 @@ def stick(image: Path, label: str, update: Path) -> Path:
 class Vm:
     """A machine that runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], qmp: Path) -> None:
-        self.process, self._rest, self.seen = process, b"", ""
+    def __init__(self, process: subprocess.Popen[bytes], qmp: Path, log: Path) -> None:
+        self.process, self._rest, self.seen, self._log = process, b"", "", log
         assert process.stdout is not None
         self._fd = process.stdout.fileno()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -165,11 +165,19 @@ class Vm:
                 self.seen += line.decode(errors="replace").strip() + "\n"
                 if text in line.decode(errors="replace"):
                     return line.decode(errors="replace")
-            elif select.select([self._fd], [], [], left_s)[0]:
-                data = os.read(self._fd, 65536)
-                assert data, f"the machine ended before {text!r}:\n{self.seen[-4000:]}"
-                self._rest += data
+            else:
+                self._listen(left_s)
         raise AssertionError(f"the console did not show {text!r} but:\n{self.seen[-4000:]}")
+
+    def _listen(self, patience_s: float) -> None:
+        """Take what the console says within `patience_s`, and keep a copy of it."""
+        if not select.select([self._fd], [], [], patience_s)[0]:
+            return
+        data = os.read(self._fd, 65536)
+        assert data, f"the machine ended:\n{self.seen[-4000:]}"
+        self._rest += data
+        with self._log.open("ab") as log:
+            log.write(data)
 
     def plug(self, image: Path) -> None:
         """A stick into the port; a slow one, so that it can be pulled while it is read."""
@@ -192,7 +200,7 @@ class Vm:
         end_s = time.monotonic() + PATIENCE_S
         while self.bytes_read() < count:
             assert time.monotonic() < end_s, f"nobody reads the stick:\n{self.seen[-2000:]}"
-            select.select([self._fd], [], [], 0)
+            self._listen(0.2)
 
     def pull(self) -> None:
         """The stick out of the port."""
@@ -217,8 +225,12 @@ class Vm:
 
 @contextlib.contextmanager
 def booted(folder: Path, disk: Path, root_json: Path, bytes_per_s: int) -> Iterator[Vm]:
-    """A machine with `disk` for its state; sticks give `bytes_per_s`. Raises Unavailable."""
+    """A machine with `disk` for its state; sticks give `bytes_per_s`. Raises Unavailable.
+
+    What its console said stands in `folder`/console.log, also of one that hangs.
+    """
     kernel = requirements()
+    folder.mkdir()
     (image,) = kernel.glob("boot/vmlinuz-*")
     qmp = folder / "qmp"
     process = subprocess.Popen(
@@ -233,7 +245,7 @@ def booted(folder: Path, disk: Path, root_json: Path, bytes_per_s: int) -> Itera
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        yield Vm(process, qmp)
+        yield Vm(process, qmp, folder / "console.log")
     finally:
         if process.poll() is None:
             process.kill()
