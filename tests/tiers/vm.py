@@ -39,7 +39,7 @@ MASKED = (
 )  # fmt: skip
 """Of no use here, and slow over 9p."""
 ARGUMENTS = (
-    "console=ttyS0 loglevel=6 panic=-1 no_timer_check mitigations=off systemd.unit=basic.target"
+    "console=ttyS0 loglevel=7 panic=-1 no_timer_check mitigations=off systemd.unit=basic.target"
     " systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
 )
 INIT = """\
@@ -63,6 +63,7 @@ $B mount --bind /host{packages} $H/packages
 $B mount --bind /host{app} $H/app
 $B cp $H/app/systemd/*.service $H/app/systemd/*.mount $U/
 $B cp $H/app/systemd/*.rules /new/etc/udev/rules.d/
+$B cp /known.rules /new/etc/udev/rules.d/99-known.rules
 $B cp $H/app/systemd/sysusers.conf /new/etc/sysusers.d/ncm-edge.conf
 $B cp -r $H/app/firmware_config/. /new/etc/ncm-edge/
 $B mkdir -p /new/etc/ncm-edge/trust
@@ -73,6 +74,12 @@ $B mount --move /dev /new/dev
 $B umount /proc /sys
 exec $B switch_root /new /usr/lib/systemd/systemd
 """
+
+KNOWN = """\
+ACTION=="add", SUBSYSTEM=="block", ENV{ID_BUS}=="usb", ENV{ID_FS_LABEL}=="?*", \
+RUN+="/bin/sh -c 'echo udev knows $env{ID_FS_LABEL} >/dev/kmsg'"
+"""
+"""The test is told on the console when all rules have seen a stick."""
 
 
 def requirements() -> Path:
@@ -105,6 +112,7 @@ def initrd(kernel: Path, root_json: Path, folder: Path) -> Path:
     for place, name in enumerate(order):
         shutil.copy(modules / name, tree / "modules" / f"{place:02d}-{Path(name).name}")
     shutil.copy(root_json, tree / "root.json")
+    (tree / "known.rules").write_text(KNOWN, encoding="utf-8")
     python = Path(sys.executable).resolve().name
     init = INIT.format(
         masked=" ".join(MASKED), modules=modules.parent.resolve(), python=sys.base_prefix,
@@ -179,21 +187,20 @@ class Vm:
         with self._log.open("ab") as log:
             log.write(data)
 
-    def plug(self, image: Path) -> None:
+    def plug(self, image: Path, name: str = "stick") -> None:
         """A stick into the port; a slow one, so that it can be pulled while it is read."""
         self.ask("blockdev-add", driver="throttle", **{
-            "node-name": "stick", "throttle-group": "slow",
-            "file": {"driver": "file", "filename": str(image), "read-only": True,
-                     "node-name": "image"}, "read-only": True,
+            "node-name": name, "throttle-group": "slow", "read-only": True,
+            "file": {"driver": "file", "filename": str(image), "read-only": True},
         })  # fmt: skip
-        self.ask("device_add", driver="usb-storage", id="usb", drive="stick", bus="xhci.0")
+        self.ask("device_add", driver="usb-storage", id=f"usb-{name}", drive=name, bus="xhci.0")
 
-    def bytes_read(self) -> int:
-        """From the stick, so far."""
-        for row in self.ask("query-blockstats", **{"query-nodes": True}):
-            if row.get("node-name") == "image":
+    def bytes_read(self, name: str = "stick") -> int:
+        """From a stick, so far."""
+        for row in self.ask("query-blockstats"):
+            if f"/usb-{name}/" in row.get("qdev", ""):
                 return int(row["stats"]["rd_bytes"])
-        raise AssertionError("no stick is in the port")
+        raise AssertionError(f"{name} is not in the port")
 
     def read_at_least(self, count: int) -> None:
         """Wait until that much of the stick has been read."""
@@ -202,20 +209,19 @@ class Vm:
             assert time.monotonic() < end_s, f"nobody reads the stick:\n{self.seen[-2000:]}"
             self._listen(0.2)
 
-    def pull(self) -> None:
+    def pull(self, name: str = "stick") -> None:
         """The stick out of the port."""
-        self.ask("device_del", id="usb")
+        self.ask("device_del", id=f"usb-{name}")
         self.wait("USB disconnect")
         end_s = time.monotonic() + 60
         while True:
             try:
-                self.ask("blockdev-del", **{"node-name": "stick"})
-                break
+                self.ask("blockdev-del", **{"node-name": name})
+                return
             except AssertionError:
                 if time.monotonic() > end_s:
                     raise
-        with contextlib.suppress(AssertionError):
-            self.ask("blockdev-del", **{"node-name": "image"})
+                self._listen(0.2)
 
     def cut(self) -> None:
         """The power is gone."""
