@@ -152,6 +152,12 @@ class Vm:
         self._qmp.readline()
         self.ask("qmp_capabilities")
 
+    def close(self) -> None:
+        """Let go of the monitor; the machine is ended by who started it."""
+        with contextlib.suppress(OSError):
+            self._qmp.close()
+        self._socket.close()
+
     def ask(self, command: str, **arguments: Any) -> Any:
         """A QMP command."""
         self._qmp.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
@@ -251,7 +257,8 @@ def booted(folder: Path, disk: Path, root_json: Path, bytes_per_s: int) -> Itera
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        yield Vm(process, qmp, folder / "console.log")
+        with contextlib.closing(Vm(process, qmp, folder / "console.log")) as machine:
+            yield machine
     finally:
         if process.poll() is None:
             process.kill()
