@@ -4,7 +4,7 @@ The daemon runs with the shipped model on real servers, in accelerated time; the
 after `--minutes`. With `--picture` the first screen of the page is drawn by headless Chromium.
 
     python bench/report_example.py --out docs/report-example.html --picture docs/figures/report.png
-    python bench/report_example.py --fault none --minutes 90 --out /tmp/healthy.html
+    python bench/report_example.py --fault none --minutes 90 --out healthy.html
 """
 
 from __future__ import annotations

@@ -270,6 +270,10 @@ IF tonSecond.Q THEN
         END_IF;
         uNoteSeq := uAnswered;
     END_IF;
+    (* A limit that was lowered holds for the trim in force as well. *)
+    IF xLimitsOk THEN
+        lrTarget := MIN(MAX(lrTarget, -lrAuthority), lrAuthority);
+    END_IF;
     IF iState = cPM_COMPLETE OR iState = cPM_ABORTED OR iState = cPM_IDLE THEN
         lrTarget := 0.0;
         lrRatio := 0.0;

@@ -34,6 +34,8 @@ where 1 kg is 0.1 pH."""
 PREDICT_S = 600.0
 PREDICT_MARGIN_PH = 0.10
 """Raising NaOH must not lift the pH predicted in `PREDICT_S` further than this above set-point."""
+THINK_S = 180.0
+"""An operator may think about a suggestion for so long before a somewhat better one replaces it."""
 BUFFER_MIN_KG = 0.001
 """No reactor's pH moves by one unit for a gram of solution: less is a wrong estimate."""
 AUTHORITY_MAX = 0.15
@@ -214,6 +216,32 @@ def propose(figures: Figures, settings: TrimSettings, tau_c_s: float) -> Move | 
     )
 
 
+def stands(
+    offer: Offered, age_s: float, move: Move, figures: Figures, settings: TrimSettings,
+    tau_c_s: float,
+) -> bool:  # fmt: skip
+    """Does a suggestion that has been open for `age_s` still say what the law now proposes?
+
+    Otherwise `move` replaces it: when it leaves the limits of now, points the other way, or is
+    further from `move` than the dead zone asks for, kg/h, and half of that after `THINK_S`. Nearer
+    the two differ by the noise of the probes, and a number that changes from minute to minute can
+    be accepted by nobody. Twice the smallest move, or a quarter of the suggested one, never counts.
+    The PLC applies a suggestion as a share of its base: a base that moves does not change it.
+    """
+    if offer.base_kg_h <= 0.0:
+        return False
+    trim = offer.trim_kg_h * figures.base_kg_h / offer.base_kg_h
+    if not move.lo_kg_h <= trim <= move.hi_kg_h:
+        return False
+    now = figures.in_force_kg_h - figures.base_kg_h
+    away = abs(trim - move.trim_kg_h)
+    if away <= max(2.0 * settings.min_change_kg_h, abs(trim - now) / 4.0):
+        return True
+    zone_kg_h = 3600.0 * _dead_zone_kg(figures) / (tau_c_s + THETA_S)
+    same_way = (trim - now) * (move.trim_kg_h - now) > 0.0
+    return same_way and away <= (zone_kg_h if age_s < THINK_S else zone_kg_h / 2.0)
+
+
 def _beyond_dead_zone(f: Figures) -> float:
     """z less the dead zone, kg.
 
@@ -221,8 +249,11 @@ def _beyond_dead_zone(f: Figures) -> float:
     9 kg/h at the least, has to be taken back ten minutes later, and drives the pH away for as long
     as a hold keeps it in force.
     """
-    dead_kg = min(DEAD_ZONE_KG, DEAD_ZONE_PH * f.kg_per_ph)
-    return math.copysign(max(abs(f.error_kg) - dead_kg, 0.0), f.error_kg)
+    return math.copysign(max(abs(f.error_kg) - _dead_zone_kg(f), 0.0), f.error_kg)
+
+
+def _dead_zone_kg(f: Figures) -> float:
+    return min(DEAD_ZONE_KG, DEAD_ZONE_PH * f.kg_per_ph)
 
 
 def _reason(f: Figures, settings: TrimSettings, error_kg: float) -> TrimReason:

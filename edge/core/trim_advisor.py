@@ -41,6 +41,7 @@ from edge.core.trim import (
     TrimSettings,
     closed_loop_s,
     propose,
+    stands,
 )
 from edge.core.trim_advice import Advice, Guard, from_plain, shown, to_plain, ttl_s
 from edge.core.trim_plant import Minute, believable, feedforward, metal_share, reagent
@@ -94,7 +95,7 @@ class TrimAdvisor:
         move = propose(figures, settings, tau_c_s)
         if isinstance(move, Held):
             return _hold(advice, move.reason, now_s)
-        return _offer(advice, move, figures, settings, now_s)
+        return _offer(advice, move, figures, settings, tau_c_s, guard, now_s)
 
     def second(
         self, advice: Advice, plc: PlcState | None, plc_alive: bool, naoh_sp_kg_h: float | None,
@@ -165,17 +166,22 @@ def _hold(advice: Advice, reason: TrimReason, now_s: float) -> Advice:
 
 
 def _offer(
-    advice: Advice, move: Move, figures: Figures, settings: TrimSettings, now_s: float
-) -> Advice:
+    advice: Advice, move: Move, figures: Figures, settings: TrimSettings, tau_c_s: float,
+    guard: Guard, now_s: float,
+) -> Advice:  # fmt: skip
     """Put the move up as a new suggestion, unless the open one still says much the same."""
     offer = advice.offer
-    if advice.state is TrimState.OFFERED and offer is not None:
-        size = abs(offer.base_kg_h + offer.trim_kg_h - figures.in_force_kg_h)
-        changed = abs(offer.base_kg_h + offer.trim_kg_h - figures.base_kg_h - move.trim_kg_h)
-        inside = move.lo_kg_h <= offer.trim_kg_h <= move.hi_kg_h
-        if inside and changed <= max(2.0 * settings.min_change_kg_h, size / 4.0):
-            return advice
+    age_s = now_s - advice.changed_s
+    if (
+        advice.state is TrimState.OFFERED
+        and offer is not None
+        and stands(offer, age_s, move, figures, settings, tau_c_s)
+    ):
+        return advice
     seq = next_seq(advice.seq)
+    if guard.plc is not None and seq == guard.plc.trim_seq_ack:
+        # Answered before our memory was lost: the PLC never shows such a number again.
+        seq = next_seq(seq)
     made = Offered(
         seq=seq,
         trim_kg_h=move.trim_kg_h,

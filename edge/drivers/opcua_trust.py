@@ -33,6 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge.core.conditions import Condition
+from edge.runtime.clock import DAY_S
 
 EXPIRES_DAYS = 30.0
 """Days before its end from which a certificate is reported."""
@@ -40,7 +41,6 @@ EARLY_S = 86_400.0
 """A certificate may begin this much later than our time: PLCs take local time for UTC."""
 MIN_KEY_BITS = 2048
 """Least of both security policies, OPC 10000-7."""
-_DAY_S = 86_400.0
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
@@ -213,7 +213,7 @@ def subject(certificate: x509.Certificate) -> str:
 
 def days_left(certificate: x509.Certificate, now_s: float) -> float:
     """Days until the certificate ends; negative when it has."""
-    return (certificate.not_valid_after_utc.timestamp() - now_s) / _DAY_S
+    return (certificate.not_valid_after_utc.timestamp() - now_s) / DAY_S
 
 
 def expiry_text(whose: str, certificate: x509.Certificate, now_s: float) -> str:

@@ -97,6 +97,15 @@ def host_permitted(door: Door, host: str) -> bool:
         return False
 
 
+def foreign(headers: Mapping[str, str]) -> bool:
+    """Whether another site's page asks, says the browser: it could hold every stream open.
+
+    A link that somebody follows is none.
+    """
+    site, mode = headers.get("sec-fetch-site", ""), headers.get("sec-fetch-mode", "")
+    return site in ("cross-site", "same-site") and mode != "navigate"
+
+
 def token_shown(door: Door, authorization: str) -> bool:
     """Whether the Authorization header carries the token: as a password (Basic), or as Bearer."""
     if door.token is None:

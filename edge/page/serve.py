@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from edge.page.access import Door, refusal
 from edge.page.desk import Desk
@@ -28,6 +29,8 @@ log = logging.getLogger("ncm-edge")
 MOST_CONNECTIONS = 128
 SEND_BYTES = 65536
 """What the kernel may hold back for one browser: a stalled one shows soon."""
+HEAD_S = 10.0
+"""Longest wait for a request; idle connections must not keep everybody else out."""
 FEED_S = 5.0
 """How often the service watchdog is fed."""
 
@@ -139,6 +142,40 @@ def listen(door: Door) -> socket.socket:
     return sock
 
 
+class Patient(H11Protocol):
+    """Hangs up on a connection that for `HEAD_S` has not brought a whole request.
+
+    The library's own timer runs only after an answer, and any byte stops it.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first request is due."""
+        super().connection_made(transport)
+        self._expect()
+
+    def on_response_complete(self) -> None:
+        """The next one is."""
+        super().on_response_complete()
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is due any more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(HEAD_S, self._late)
+
+    def _late(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
 class Server(uvicorn.Server):
     """Uvicorn with our limits; it says when it listens, and a signal first ends the streams."""
 
@@ -146,7 +183,7 @@ class Server(uvicorn.Server):
         self._feed, self._door, self._notifier = page.feed, door, notifier
         self._loop = asyncio.get_running_loop()
         super().__init__(uvicorn.Config(
-            page.app(), loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None,
+            page.app(), loop="asyncio", http=Patient, ws="none", lifespan="off", log_config=None,
             access_log=False, server_header=False, proxy_headers=False,
             limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=5, timeout_graceful_shutdown=2,
             ssl_certfile=door.certificate, ssl_keyfile=door.key, ssl_ca_certs=door.client_ca,

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.page import html
-from edge.page.access import REALM, Door, host_permitted, token_shown
+from edge.page.access import REALM, Door, foreign, host_permitted, token_shown
 from edge.page.desk import Answer, Desk
 from edge.page.feed import MOST_LISTENERS, Feed, Topic
 
@@ -241,6 +241,8 @@ class Guard:
         if not host_permitted(self._door, headers.get("host", "")):
             return Response("this page answers on this machine only: ask for it as localhost "
                             "(docs/page.md)", 421, media_type="text/plain")  # fmt: skip
+        if foreign(headers):
+            return Response("not for a page from elsewhere", 403, media_type="text/plain")
         if not token_shown(self._door, headers.get("authorization", "")):
             return Response("this page needs its token", 401, {"WWW-Authenticate": REALM},
                             "text/plain")  # fmt: skip

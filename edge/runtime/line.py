@@ -186,8 +186,12 @@ class LineRunner:
         self.refused = to.refused
         self.core.adopt(to.setup)
         if anew:
+            model = self._model_sha256
             self.track = None if to.engine is None else self.track_of(to.engine)
-            self.service, self._probation = self.service.handed_over(), None
+            self._probation = None
+            if self._model_sha256 != model:
+                # The same model on other rows is still to be judged against the one before it.
+                self.service = self.service.handed_over()
         self.recorder.adopt(to.line, to.engine, to.config_sha256)
         if fresh_ring:
             self.recorder.starting(self.ring.ring, self.core.rows_in_step)

@@ -27,7 +27,7 @@ from edge.config.types import Appliance, Line
 from edge.core.conditions import Condition
 from edge.runtime.assemble import setup_of
 from edge.runtime.bundle import BundleRefused, load_bundle
-from edge.runtime.clock import Clock
+from edge.runtime.clock import DAY_S, Clock
 from edge.runtime.infer import Engine, EngineRefused
 from edge.runtime.line import LineRunner
 from edge.runtime.trial import Outcome, Report, Trial
@@ -36,7 +36,7 @@ from edge.update.install import Installer
 from edge.update.manifest import Site
 from edge.update.refusals import Code, Refused
 from edge.update.selftest import ChildTest
-from edge.update.source import DAY_S, Source, of_slot, recheck, recorded, source
+from edge.update.source import Source, of_slot, recheck, recorded, source
 from edge.update.store import Record, Store
 
 log = logging.getLogger("ncm-edge")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from edge.config.types import Line
 from edge.drivers.base import Driver
 from edge.runtime.clock import Clock
 from edge.runtime.line import LineRunner
+
+log = logging.getLogger("ncm-edge")
 
 FILE_NAME = "words.json"
 PERIOD_S = 2.0
@@ -39,11 +42,18 @@ class WordsFile:
     async def run(self, lines: Callable[[], Sequence[LineRunner]]) -> None:
         """Write every `PERIOD_S`, of the lines there are then, until cancelled."""
         now_s = asyncio.get_running_loop().time
+        said = ""
         while True:
             await asyncio.sleep(PERIOD_S)
-            sections = {line.line.name: section(line, now_s()) for line in lines()}
-            wires = {line.line.name: (line.line, line.drivers) for line in lines()}
-            await asyncio.to_thread(self._write, sections, wires, self._clock.wall_s())
+            try:
+                sections = {line.line.name: section(line, now_s()) for line in lines()}
+                wires = {line.line.name: (line.line, line.drivers) for line in lines()}
+                await asyncio.to_thread(self._write, sections, wires, self._clock.wall_s())
+            except Exception as error:
+                # Ours; the lines go on without this file. Once a kind, not every two seconds.
+                if repr(error) != said:
+                    log.exception("words file: a fault of this program")
+                said = repr(error)
 
     def remove(self) -> None:
         """Take the file away at a clean stop."""

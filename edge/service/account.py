@@ -29,7 +29,8 @@ class Owner:
         if os.geteuid() == self.uid:
             yield
             return
-        before = os.geteuid(), os.getegid()
+        before = os.geteuid(), os.getegid(), os.getgroups()
+        os.setgroups([self.gid])  # with root's own groups, root's files would still open
         os.setegid(self.gid)
         os.seteuid(self.uid)
         try:
@@ -37,13 +38,14 @@ class Owner:
         finally:
             os.seteuid(before[0])
             os.setegid(before[1])
+            os.setgroups(before[2])
 
     def make(self, folder: Path) -> None:
         """Make the folder, and give it to the account. Raises OSError."""
         if not folder.is_dir():
             folder.mkdir(mode=0o750, parents=True)
             if os.geteuid() == 0:
-                os.chown(folder, self.uid, self.gid)
+                os.chown(folder, self.uid, self.gid, follow_symlinks=False)
 
 
 SELF = Owner(os.geteuid(), os.getegid())

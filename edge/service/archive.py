@@ -36,6 +36,8 @@ MAX_FILES = 5000
 MAX_BYTES = 64 << 20
 """Of one file but the history."""
 _USTAR_BYTES = 8 << 30
+_LATEST_S = 2.0**36
+"""Year 4147."""
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 _SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\\\x00-\x1f\x7f]{1,100}"
 _NAME = re.compile(
@@ -231,6 +233,13 @@ def parse(text: bytes) -> Manifest:
                 f"format {body['format']}, this program reads {FORMAT}; restore with ncm-edge "
                 f"{body['program']}"
             )
+        # A person sees these on a terminal, after everything is done.
+        shown = [body["appliance"], body["program"], *body["floors"], *body["floors"].values(),
+                 *body["left_out"]]  # fmt: skip
+        if not all(isinstance(text, str) and text.isprintable() for text in shown):
+            raise ArchiveError("the manifest holds what cannot be shown")
+        if not 0.0 <= float(body["made_s"]) <= _LATEST_S:
+            raise ArchiveError(f"the manifest was made at no time: {body['made_s']!r}")
         return Manifest(
             appliance=str(body["appliance"]), program=str(body["program"]),
             made_s=float(body["made_s"]), floors=dict(body["floors"]),

@@ -101,10 +101,15 @@ def _write(
         _history(appliance, writer, snapshot, left_out)
     manifest = Manifest(
         appliance=appliance.name, program=__version__, made_s=wall_s, floors=floors,
-        left_out=tuple(left_out), files=writer.files,
+        left_out=tuple(map(_shown, left_out)), files=writer.files,
     )  # fmt: skip
     writer.close(manifest)
     return manifest
+
+
+def _shown(text: str) -> str:
+    """Names may hold anything, and a person reads them on a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _lines(writer: Writer) -> list[str]:
@@ -122,7 +127,9 @@ def _floor(appliance: Appliance, line: str) -> str:
 @contextlib.contextmanager
 def _update_lock(folder: Path) -> Iterator[None]:
     try:
-        fd = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(
+            folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
     except FileNotFoundError:
         yield  # there was never an update
         return

@@ -40,9 +40,14 @@ def peers(appliance: Appliance) -> Peers:
             found.add("localhost")
             continue
         try:
-            found.add(str(ipaddress.ip_address(peer.host.partition("%")[0])))
+            address = ipaddress.ip_address(peer.host.partition("%")[0])
         except ValueError:
             names.append(f"{peer.use}: {peer.host}")
+            continue
+        found.add(str(address))
+        # ::ffff:10.0.0.1 is an IPv6 socket, but what the kernel filters is IPv4.
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            found.add(str(address.ipv4_mapped))
     return Peers(tuple(sorted(found)), tuple(dict.fromkeys(names)))
 
 

@@ -174,6 +174,10 @@ class PlcBlock:
                 )
             )
             note = f"{cause}: trim goes back to the recipe"
+        if limited:
+            # A limit that was lowered holds for the trim in force as well.
+            limit = self.settings.authority
+            self._target = min(max(self._target, -limit), limit)
         if process.state in (PackML.COMPLETE, PackML.ABORTED, PackML.IDLE):
             self._target = self._ratio = 0.0
         trim_kg_h = self._ramp(process, gone=gone)

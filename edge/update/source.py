@@ -17,8 +17,6 @@ from edge.update.manifest import Floor
 from edge.update.refusals import Code, Refused
 from edge.update.store import Record, Store
 
-DAY_S = 86_400.0
-
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -56,18 +56,19 @@ if [ -z "$python" ]; then
     fi
   done
 fi
+# -I: root must not run a module that lies in whatever folder this was called from.
 [ -n "$python" ] || refuse "Python $abi is not installed (on Debian: the package python3)"
-found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
+found=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])') ||
   refuse "$python does not run"
 [ "$found" = "$abi" ] ||
   refuse "made for Python $abi, $python is $found; PYTHON=/path/to/python$abi ./install.sh"
-real=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
+real=$("$python" -I -c 'import os, sys; print(os.path.realpath(sys.executable))')
 case $real in
   /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*)
     refuse "$python is $real, which the service cannot see; PYTHON=/usr/bin/python$abi ./install.sh"
     ;;
 esac
-"$python" -c 'import venv' || refuse "Python's venv module is missing (on Debian: python3-venv)"
+"$python" -I -c 'import venv' || refuse "Python's venv module is missing (on Debian: python3-venv)"
 
 case $version in
   [0-9]*) ;;
@@ -94,10 +95,10 @@ if [ ! -e "$venv/.complete" ]; then
   rm -rf -- "$venv"
   mkdir -p -- "$prefix"
   chmod 755 -- "$prefix"
-  "$python" -m venv --without-pip -- "$venv"
+  "$python" -I -m venv --without-pip -- "$venv"
   pip=$(ls "$here"/wheels/pip-*.whl)
   # Isolated from pip's settings and from any registry: only what lies here, only with these hashes.
-  if ! PIP_CONFIG_FILE=/dev/null "$venv/bin/python" "$pip/pip" --isolated install \
+  if ! PIP_CONFIG_FILE=/dev/null "$venv/bin/python" -I "$pip/pip" --isolated install \
     --disable-pip-version-check --no-cache-dir --quiet --no-index --no-deps --require-hashes \
     --find-links "$here/wheels" -r "$here/requirements.txt"; then
     rm -rf -- "$venv"

@@ -420,6 +420,53 @@ def test_much_the_same_is_not_offered_again_but_clearly_more_is() -> None:
     assert bench.advice.waiting_since_s == bench.now_s - 120.0
 
 
+def test_noise_about_the_edge_of_the_dead_zone_leaves_time_to_think() -> None:
+    """What the twin's probes do at a pH that lies just outside: z within 0.1 kg of its mean."""
+    bench = Bench()
+    bench.run(QUIET, 8)
+    lows = [at_ph(ph) for ph in (11.156, 11.144)]
+    bench.run(lows[0])
+    first = bench.advice.offer
+    assert first is not None
+    wanted = []
+    for k in range(1, 9):
+        fresh = Bench()
+        fresh.run(QUIET, 8)
+        fresh.run(lows[k % 2])
+        assert fresh.advice.offer is not None
+        wanted.append(fresh.advice.offer.trim_kg_h)
+        assert bench.run(lows[k % 2]).offer is first, k
+    assert max(wanted) - min(wanted) > 1.0, "more than twice the smallest move, every minute"
+
+
+def test_a_better_suggestion_waits_three_minutes_and_a_wrong_one_goes_at_once() -> None:
+    bench = Bench()
+    bench.run(QUIET, 8)
+    bench.run(at_ph(11.156))
+    assert bench.advice.seq == 1
+    for minute in (1, 2):
+        assert bench.run(at_ph(11.135)).seq == 1, minute
+    assert bench.run(at_ph(11.135)).seq == 2
+    # The other way: nobody may think about that one any longer.
+    bench.run(at_ph(11.27))
+    assert bench.advice.state is not TrimState.OFFERED or bench.advice.seq > 2
+
+
+def test_a_base_that_moves_a_little_replaces_nothing() -> None:
+    bench = offered()
+    first = bench.advice.offer
+    moved = {"core_kg_h": 506.25, "shell_kg_h": 303.75, "naoh_kg_h": 202.5}
+    moved |= {"naoh_sp_kg_h": 202.5, "naoh_sp_last_kg_h": 202.5}
+    assert bench.run(at_ph(11.08, **moved)).offer is first
+
+
+def test_a_number_the_plc_has_answered_is_not_used_again_after_a_cold_start() -> None:
+    bench = Bench()
+    bench.plc = replace(WILLING, trim_seq_ack=1)
+    bench.run(QUIET, 8)
+    assert bench.run(LOW).seq == 2
+
+
 def test_the_plcs_own_clamp_is_reported() -> None:
     bench = offered()
     accepted = answer(bench, Control.ACCEPT)

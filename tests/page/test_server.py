@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from edge.page.serve import MOST_CONNECTIONS
 from tests.drivers.pki import Pair, pair
 from tests.line import ROOT
 from tests.page.conftest import Running, page_of
@@ -160,6 +161,26 @@ def test_hostile_bytes_are_refused_and_the_page_goes_on(sent: bytes, page: Runni
                 answer += part
     assert not answer or answer.split()[1][:1] in (b"4", b"3"), answer[:200]
     assert page.ask(LINE).status == 200
+
+
+def test_a_page_of_another_site_gets_nothing_but_a_link_works(page: Running) -> None:
+    asked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    assert page.ask(f"{LINE}/stream", headers=asked).status == 403
+    assert page.ask(LINE, headers=asked | {"Sec-Fetch-Mode": "navigate"}).status == 200
+    assert page.ask(LINE, headers=asked | {"Sec-Fetch-Site": "same-origin"}).status == 200
+
+
+def test_idle_connections_do_not_keep_others_out(page: Running) -> None:
+    """Silent ones, and one that sends a byte now and then."""
+    with contextlib.ExitStack() as held:
+        links = [
+            held.enter_context(socket.create_connection(("127.0.0.1", page.port), timeout=20))
+            for _ in range(MOST_CONNECTIONS)
+        ]
+        links[0].sendall(b"GET / HTTP/1.1\r\nHost: local")
+        for link in links:
+            assert link.recv(1) == b"", "hung up"
+        assert page.ask(LINE).status == 200
 
 
 def test_the_process_stays_small(page: Running) -> None:

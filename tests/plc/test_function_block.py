@@ -300,6 +300,20 @@ def test_a_base_that_is_none_is_refused_and_carries_no_trim(base: float) -> None
     assert block_r[1] & Control.REJECT
 
 
+def test_a_limit_that_is_lowered_holds_for_the_trim_in_force() -> None:
+    both = _accepted()
+    base = _offer_second(9, 1).process.base_kg_h
+    limit = abs(both.text["lrTrim"]) / base / 2.0
+    assert limit > 0.0
+    both.twin.settings = replace(both.twin.settings, authority=limit)
+    both.text.values["lrAuthority"] = limit
+    for second in range(1, 61):
+        one = _offer_second(9, second)
+        _, trim_kg_h = both.second(one)
+        assert both.text["lrTrim"] == trim_kg_h
+    assert abs(trim_kg_h) == pytest.approx(limit * base), "and it stays: nobody took it back"
+
+
 def test_limits_that_vanish_take_the_trim_back() -> None:
     both = _accepted()
     for name in ("lrFallback", "lrAuthority"):

@@ -6,7 +6,9 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -159,6 +161,14 @@ def test_noise_is_refused(data: bytes) -> None:
 def test_a_manifest_that_is_none(change: Callable[[bytes], bytes], says: str) -> None:
     with pytest.raises(ArchiveError, match=says):
         archive.parse(change(manifest({}).data()))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"made_s": 1e30}, {"made_s": float("nan")}, {"appliance": "\x1b[2J"}]
+)
+def test_a_manifest_that_cannot_be_shown(changes: dict[str, Any]) -> None:
+    with pytest.raises(ArchiveError):
+        archive.parse(replace(manifest({}), **changes).data())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The documents name what there is: test files of the standards table, commands, places."""
+"""The documents name what there is: test files of the standards table, places, links."""
 
 from __future__ import annotations
 
@@ -24,3 +24,18 @@ def test_the_places_of_the_document_are_those_of_the_program() -> None:
         shipped.RULES / "70-ncm-edge-stick.rules",
     ):  # fmt: skip
         assert str(place) in text
+
+
+def test_links_lead_to_files_and_no_merge_was_left_half_done() -> None:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    assert len(documents) > 15
+    faults = []
+    for path in documents:
+        text = path.read_text(encoding="utf-8")
+        faults += [
+            f"{path.name}: {mark}" for mark in re.findall(r"^(?:<{7}|={7}|>{7}).*", text, re.M)
+        ]
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            if "://" not in link and not (path.parent / link).exists():
+                faults.append(f"{path.name}: {link}")
+    assert not faults

@@ -359,6 +359,7 @@ def with_hosts(*hosts: str) -> Appliance:
         (("localhost", "opc.tcp://[fd00::1]:4840"), ("fd00::1", "localhost"), 0),
         (("[fd00::2]", "fe80::1%eth0"), ("fd00::2", "fe80::1"), 0),
         (("plc-1", "10.0.0.5"), ("10.0.0.5",), 1),
+        (("::ffff:10.0.0.7",), ("10.0.0.7", "::ffff:a00:7"), 0),
     ],
 )
 def test_the_peers_of_a_configuration(

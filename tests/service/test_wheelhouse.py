@@ -146,6 +146,16 @@ def test_a_dry_run_shows_what_would_be_done(unpacked: Path, tmp_path: Path) -> N
     assert not prefix.exists()
 
 
+def test_a_module_in_the_folder_it_is_called_from_is_not_run(
+    unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "venv.py").write_text("open('was-run', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert script(unpacked, "--dry-run", "--prefix", str(tmp_path / "opt")).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["venv.py"]
+
+
 @pytest.mark.parametrize("name", ["wheel", "requirements.txt", "manifest.json", "missing"])
 def test_a_damaged_archive_installs_nothing(name: str, unpacked: Path, tmp_path: Path) -> None:
     folder = tmp_path / "archive"

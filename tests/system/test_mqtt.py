@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -258,6 +259,24 @@ def test_a_broker_that_never_answers_delays_no_row(
         silent.close()
         for writer in held:
             writer.close()
+
+    virtual(main())
+
+
+def test_a_library_of_another_release_is_told_and_costs_no_row(
+    appliance: Appliance, virtual: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # paho-mqtt 1, as some systems ship it, is found and cannot be imported from.
+    monkeypatch.setitem(sys.modules, "edge.runtime.mqtt.broker", None)
+
+    async def main() -> None:
+        async with Rig(telling(appliance, 1)) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(90)
+            found = rig.status()
+            assert "edge.runtime.mqtt.broker" in found["mqtt"]["last_error"]
+            assert rig.block().seq == 90
 
     virtual(main())
 

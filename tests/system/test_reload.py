@@ -49,6 +49,24 @@ def test_a_limit_changes_in_mid_batch_and_the_verdict_goes_on(
     virtual(main())
 
 
+def test_another_ring_leaves_a_model_its_figures(appliance: Appliance, virtual: Virtual) -> None:
+    line = appliance.lines[0]
+
+    async def main() -> None:
+        async with Rig(appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(63)
+            service, ring = rig.runner.service, rig.runner.ring
+            assert len(service.now) == 1
+            longer = changed(appliance, ring_rows=line.ring_rows * 2)
+            assert (await rig.reload(longer))[0] == "accepted"
+            assert rig.runner.ring is not ring
+            assert rig.runner.service == service, "judged against itself, no model is ever worse"
+
+    virtual(main())
+
+
 def test_a_line_is_not_robbed_of_its_model(appliance: Appliance, virtual: Virtual) -> None:
     async def main() -> None:
         async with Rig(appliance) as rig:

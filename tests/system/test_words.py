@@ -56,3 +56,30 @@ def test_blocks_registers_and_bundle(appliance: Appliance, virtual: Virtual) -> 
 
     virtual(main())
     assert not path.exists()
+
+
+def test_a_fault_of_its_own_ends_no_line(
+    appliance: Appliance, virtual: Virtual, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    path = appliance.runtime_dir / "words.json"
+
+    async def main() -> None:
+        async with Rig(appliance) as rig:
+            await rig.start_twins()
+            rig.start_app()
+            await rig.run(5)
+            driver = next(iter(rig.runner.drivers.values()))
+            with monkeypatch.context() as broken:
+                # A driver that lost count of its rows.
+                broken.setattr(type(driver), "raw_words", lambda *_: [][0])
+                path.unlink(missing_ok=True)
+                seq = rig.block().seq
+                await rig.run(10)
+                assert rig.block().seq == seq + 10
+                assert not path.exists()
+            await rig.run(4)
+            assert path.is_file()
+
+    virtual(main())
+    assert caplog.text.count("words file: a fault of this program") == 1

@@ -26,6 +26,7 @@ from edge.runtime.store.schema import FILE_NAME, open_for_writing
 from edge.runtime.store.writer import append
 from edge.service import backup as writing
 from edge.service import restore as reading
+from edge.service.account import Owner
 from edge.service.restore_update import put_updates
 from edge.update import trust
 from edge.update.audit import lines, verify
@@ -307,13 +308,14 @@ def test_a_present_history_is_set_aside_or_already_longer(
         assert head.number == 1
 
 
+@pytest.mark.parametrize("name", ["evil", "sqlitexstat1"])
 def test_a_history_with_a_trigger_of_somebody_else_is_not_opened_by_the_daemon(
-    config: Path, old: Appliance, new: Appliance, backup: Callable[..., Path],
+    name: str, config: Path, old: Appliance, new: Appliance, backup: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     log(old.state, 1)
     with contextlib.closing(sqlite3.connect(old.state / "history" / FILE_NAME)) as found:
-        found.execute("CREATE TRIGGER evil AFTER INSERT ON steps BEGIN DELETE FROM minutes; END")
+        found.execute(f"CREATE TRIGGER {name} AFTER INSERT ON steps BEGIN DELETE FROM minutes; END")
     assert restore(backup(), config, new) == DONE
     assert "NOT restored" in capsys.readouterr().out
     assert not (new.state / "history" / FILE_NAME).exists()
@@ -539,3 +541,37 @@ def test_a_cut_before_any_write_leaves_old_or_new_and_again_completes(
         assert verify(state / "update" / "audit")[1] == [], cuts
         cuts += 1
     assert count > 15
+
+
+def test_a_history_that_was_analysed_is_one_of_ours(
+    config: Path, old: Appliance, new: Appliance, backup: Callable[..., Path]
+) -> None:
+    log(old.state, 1)
+    with contextlib.closing(sqlite3.connect(old.state / "history" / FILE_NAME)) as found:
+        found.execute("ANALYZE")
+    assert restore(backup(), config, new) == DONE
+    assert (new.state / "history" / FILE_NAME).exists()
+
+
+def test_acting_as_the_account_is_without_roots_groups(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can act as another account")
+    before = os.getgroups()
+    with Owner(65534, 65533).acting():
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (65534, 65533, [65533])
+    assert (os.geteuid(), os.getgroups()) == (0, before)
+
+
+def test_a_name_the_account_chose_neither_stops_a_backup_nor_paints_the_terminal(
+    config: Path, old: Appliance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (old.state / "update").mkdir(exist_ok=True)
+    Path(os.fsdecode(os.fsencode(old.state / "update") + b"/\x1b[2J\xff")).symlink_to("/etc")
+    target = tmp_path / "edge-1.backup"
+    assert main(["backup", str(target), "--config", str(config), "--state", str(old.state)]) == (
+        FAILED
+    )
+    assert target.exists()
+    said = capsys.readouterr().err
+    assert "\\x1b[2J" in said
+    assert "\x1b" not in said

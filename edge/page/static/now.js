@@ -81,7 +81,7 @@ function advice(now) {
   node("advice").dataset.state = now.advice.state;
   const demand = now.advice.demand;
   const rows = now.advice.rows.map(([label, text]) => ({ label, text }));
-  if (demand !== null) rows.push({ label: "bias", text: `${demand < 0 ? "" : "+"}${(100 * demand).toFixed(2)} % NaOH demand` });
+  if (demand !== null) rows.push({ label: "NaOH demand", text: `${demand < 0 ? "" : "+"}${(100 * demand).toFixed(2)} %` });
   definitions(node("advice-list"), rows);
 }
 

@@ -207,7 +207,9 @@ def load(path: Path) -> Cursors:
         return _parse(path, found)
     except FileNotFoundError:
         return Cursors(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         log.error("mqtt: %s: %s: everything that is still kept is sent again", path, error)
         return Cursors(path, unsure=True)
 

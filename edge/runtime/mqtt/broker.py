@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -34,6 +34,10 @@ HOUSEKEEPING_S = 1.0
 QOS = 1
 WINDOW = 10
 """Most messages on their way; a broker may ask for fewer."""
+MOST_BYTES = 1 << 20
+"""A packet from the broker is tens of bytes; one that says it is longer than this is not read."""
+STEPS = 32
+"""Packets read in one go before the event loop has its turn."""
 _VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 _LOGIN = (134, 135, 138)
 """Answers to a connect that say: not with this user and password, or no longer."""
@@ -59,6 +63,8 @@ class Broker:
         """Message identifier -> why the broker refused it, "" if it has taken it."""
         self._welcome = self._loop.create_future()
         self._over = asyncio.Event()
+        self._more = False
+        """Reading goes on at the next turn of the event loop."""
         self._fault: BrokerError | None = None
         self._housekeeping: asyncio.TimerHandle | None = None
 
@@ -133,7 +139,7 @@ class Broker:
         if self._housekeeping is not None:
             self._housekeeping.cancel()
         sock = self._client.socket()
-        if sock is not None:
+        if sock is not None and sock.fileno() >= 0:  # the library keeps one that we have closed
             self._on_close(self._client, None, sock)
             self._client.on_socket_close = self._client.on_socket_unregister_write = None
             sock.close()
@@ -141,10 +147,19 @@ class Broker:
 
     def _read(self) -> None:
         # What TLS has decrypted already makes no socket readable.
-        while (sock := self._client.socket()) is not None:
+        for _ in range(STEPS):
+            if (sock := self._client.socket()) is None:
+                return
             self._client.loop_read()
             if not (isinstance(sock, ssl.SSLSocket) and self._client.socket() and sock.pending()):
-                break
+                return
+        if not self._more:  # one at a time, or a flood would queue more of them every turn
+            self._more = True
+            self._loop.call_soon(self._guard, self._read_on)
+
+    def _read_on(self) -> None:
+        self._more = False
+        self._read()
 
     def _keep_house(self) -> None:
         self._guard(self._client.loop_misc)
@@ -233,7 +248,7 @@ async def connected(settings: MqttSettings, will: Message) -> AsyncIterator[Brok
 def _client(
     settings: MqttSettings, will: Message, tls: ssl.SSLContext | None, secret: str | None
 ) -> paho.Client:
-    client = paho.Client(
+    client = _Client(
         CallbackAPIVersion.VERSION2, settings.client_id, protocol=_VERSIONS[settings.version],
         reconnect_on_failure=False,
     )  # fmt: skip
@@ -244,6 +259,19 @@ def _client(
     if settings.user:
         client.username_pw_set(settings.user, secret)
     return client
+
+
+class _Client(paho.Client):
+    """Takes nothing: what a broker pushes unasked must not fill the daemon's memory."""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MOST_BYTES:
+            raise ValueError(f"a packet of {bufsize} bytes")
+        return super()._sock_recv(bufsize)
+
+    def _handle_publish(self) -> MQTTErrorCode:
+        # Neither kept nor acknowledged; the library would keep those of QoS 2.
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class _Socket(ssl.SSLSocket):

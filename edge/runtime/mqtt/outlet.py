@@ -116,7 +116,7 @@ class Outlet:
     async def run(self) -> None:
         """Until cancelled; leaves no task and no connection."""
         while True:
-            serving = asyncio.create_task(self._serve(), name="mqtt broker")
+            serving = asyncio.create_task(self._serve_on(), name="mqtt broker")
             try:
                 await self._changed.wait()
                 self._changed.clear()
@@ -126,6 +126,20 @@ class Outlet:
             self._last_error = ""
 
     # One configuration.
+
+    async def _serve_on(self) -> None:
+        """A fault outside any connection (a library of another release) is told, not silent."""
+        while True:
+            try:
+                await self._serve()
+            except Exception as error:
+                text = f"a fault of this program, in the journal: {error!r}"
+                if text != self._last_error:
+                    log.exception("mqtt: a fault of this program")
+                self._fault(text)
+            else:
+                return
+            await asyncio.sleep(MOST_S)
 
     async def _serve(self) -> None:
         settings = self._appliance.mqtt

@@ -114,7 +114,10 @@ def test_the_cursors_survive_a_restart(tmp_path: Path) -> None:
     assert new.owed(ring) == 0, "a line nobody was told of begins now"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"rows": {"a": 3}, "log": null}', "\xff"])
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", '{"rows": {"a": 3}, "log": null}', "\xff", "[" * 100_000,
+    '{"rows": {"a": {"seq": Infinity, "t_s": 1, "missed": 0, "dropped": 0}}, "log": null}',
+], ids=lambda text: text[:9])  # fmt: skip
 def test_a_damaged_file_means_everything_is_sent_again(text: str, tmp_path: Path) -> None:
     path, ring = tmp_path / backlog.FILE_NAME, ring_of(30)
     path.write_text(text, encoding="latin-1")

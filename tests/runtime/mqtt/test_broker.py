@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -234,3 +236,82 @@ async def test_nothing_is_left_of_a_broker_that_is_mute(free_port: Callable[[], 
             rest = asked.recv(1000)
             assert len(rest) < 1000
             assert asked.recv(1000) == b"", "the connection was ended"
+
+
+async def test_a_broker_that_pushes_fills_no_memory(free_port: Callable[[], int]) -> None:
+    """A packet of 256 MB is left at its head; messages nobody asked for are not kept."""
+    ended = asyncio.Event()
+
+    async def huge(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(WELCOME + b"\x30\xff\xff\xff\x7f" + bytes(1000))
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    port = free_port()
+    settings = MqttSettings(host="127.0.0.1", port=port, topic="x", client_id="edge", tls=False)
+    async with await asyncio.start_server(huge, "127.0.0.1", port):
+        with pytest.raises(outlet.BrokerError, match="a packet of 268435455 bytes"):
+            async with asyncio.timeout(outlet.ANSWER_S / 2):
+                await say(settings, HELLO)
+        await ended.wait()
+
+    async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(WELCOME)
+        for mid in range(1, 500):
+            # QoS 2: kept until the broker releases it.
+            writer.write(b"\x34\x0a\x00\x01a" + mid.to_bytes(2) + b"\x00text")
+        await reader.readuntil(HELLO.payload)
+        writer.write(b"\x40\x02\x00\x01")
+        await reader.read()
+        writer.close()
+
+    port = free_port()
+    settings = replace(settings, port=port)
+    async with (
+        await asyncio.start_server(many, "127.0.0.1", port), asyncio.timeout(outlet.ANSWER_S),
+        outlet.connected(settings, WILL) as open_,
+    ):  # fmt: skip
+        await open_.publish([HELLO])
+        assert not open_._client._in_messages
+
+
+async def test_a_broker_that_floods_leaves_others_their_turn(
+    free_port: Callable[[], int], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over TLS, records that end in the middle of a packet always leave something pending."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files / "server.pem", files / "server.key")
+    port, flood = free_port(), b"\x00" + b"\xd0\x00" * 4000 + b"\xd0"
+
+    def talk(listening: socket.socket) -> None:
+        link, _ = listening.accept()
+        with contextlib.suppress(OSError), context.wrap_socket(link, server_side=True) as secure:
+            secure.recv(1000)
+            secure.sendall(WELCOME + b"\xd0")
+            for _ in range(100):
+                secure.sendall(flood)
+            secure.recv(1)
+
+    steps, read = [0], paho.Client.loop_read
+
+    def counted(client: paho.Client) -> object:
+        steps[-1] += 1
+        return read(client)
+
+    monkeypatch.setattr(paho.Client, "loop_read", counted)
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        talking = asyncio.create_task(asyncio.to_thread(talk, listening))
+        settings = MqttSettings(host="127.0.0.1", port=port, topic="x", client_id="edge",
+                                ca_file=files / "ca.pem")  # fmt: skip
+        async with outlet.connected(settings, WILL):
+            worst = 0
+            while sum(steps) < 20_000:
+                steps.append(0)
+                await asyncio.sleep(0)
+                worst = max(worst, steps[-1])
+            assert worst <= 2 * outlet.STEPS
+        await talking
