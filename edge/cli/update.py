@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -61,7 +63,13 @@ def apply(appliance: Appliance, path: Path) -> int:
         found = installer.apply(path)
         print(f"line {line.name}: release {found.place} is installed; {TAKE_UP}")
 
-    return _with(appliance, line, work)
+    # systemd ends the importer when the stick is pulled; the audit shall be told all the same.
+    told = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: told.set())
+    try:
+        return _with(appliance, line, work, told.is_set)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def rollback(appliance: Appliance) -> int:
@@ -199,7 +207,12 @@ def _not_the_owner(appliance: Appliance, action: str) -> bool:
     return True
 
 
-def _with(appliance: Appliance, line: Line, work: Callable[[Installer], None]) -> int:
+def _with(
+    appliance: Appliance,
+    line: Line,
+    work: Callable[[Installer], None],
+    ended: Callable[[], bool] = lambda: False,
+) -> int:
     tags = tuple((row.tag.name, row.tag.unit) for row in line.tags)
     trail = _audit(appliance)
     installer = Installer(
@@ -207,6 +220,7 @@ def _with(appliance: Appliance, line: Line, work: Callable[[Installer], None]) -
         Site(line=line.name, tags=tags, row_s=line.row_s, app_version=__version__),
         ChildTest(tags=tags, row_s=line.row_s, provider=appliance.provider),
         trail,
+        ended,
     )
     try:
         work(installer)

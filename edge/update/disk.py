@@ -110,10 +110,11 @@ class Stick:
     """The update file, opened once and read once: a device may answer differently the second time.
 
     Raises Refused; the file is never written, no link is followed, a pipe is not waited for.
+    `ended`: asked before every read whether the reader was told to end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, ended: Callable[[], bool] = lambda: False) -> None:
+        self.path, self._ended = path, ended
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             # Looked at before it is opened: opening a device node can already do something.
@@ -134,6 +135,8 @@ class Stick:
         """Exactly `count` bytes unless the file ends."""
         parts = []
         while count:
+            if self._ended():
+                raise Refused(Code.UNREADABLE, f"{self.path}: told to end while it was read")
             try:
                 part = os.read(self._fd, count)
             except OSError as error:

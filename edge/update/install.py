@@ -52,8 +52,16 @@ class Found:
 class Installer:
     """Updates of one line. Every method raises Refused, and only that."""
 
-    def __init__(self, store: Store, site: Site, self_test: SelfTest, audit: Audit) -> None:
-        self.store, self.site = store, site
+    def __init__(
+        self,
+        store: Store,
+        site: Site,
+        self_test: SelfTest,
+        audit: Audit,
+        ended: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`ended`: whether `apply` was told to end: it refuses where that spoils copy or test."""
+        self.store, self.site, self._ended = store, site, ended
         self._self_test, self._audit = self_test, audit
 
     def inspect(self, path: Path) -> Found:
@@ -72,7 +80,7 @@ class Installer:
     def apply(self, path: Path) -> Manifest:
         """Install and activate the release on the stick."""
         with self._told("apply", path=str(path)) as told, self._locked(), refusing():
-            with Stick(find(path)) as stick:
+            with Stick(find(path), self._ended) as stick:
                 record = self.store.record()
                 documents, chain, fresh = self._keys(stick, record)
                 # Before the first slot and the first key: from now on a missing record is a loss.
@@ -244,7 +252,14 @@ class Installer:
         """Let the model prove itself where it lies; returns what it ran on."""
         store = self.store
         folder = store.incoming if store.incoming.is_dir() else store.slots / found.slot
-        return self._self_test(folder / BUNDLE)
+        try:
+            return self._self_test(folder / BUNDLE)
+        except Refused as refused:
+            if not self._ended():
+                raise
+            # The process of the test was ended as well: that is no fault of the model.
+            why = f"told to end during the self-test: {refused.detail}"
+            raise Refused(Code.UNREADABLE, why) from None
 
     def _activate(self, found: Manifest, record: Record) -> None:
         store = self.store

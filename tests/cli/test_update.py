@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import pytest
 from edge.__main__ import main
 from edge.config.load import load
 from edge.update.audit import Audit
+from edge.update.disk import Stick
 from edge.update.install import Installer
 from edge.update.manifest import Site, tag_schema
-from edge.update.refusals import Code
+from edge.update.refusals import Code, Refused
 from edge.update.store import Store
 from tests.line import CONFIG
 from tests.update.site import Supplier
@@ -95,6 +97,58 @@ def test_from_the_stick_and_back(run: Run, stick: Callable[[int], Path], capsys:
     assert "line ncm-1: runs configured bundle" in capsys.readouterr().out
     assert run("audit") == 0
     assert "5 lines, whole" in capsys.readouterr().out
+
+
+def terminate() -> None:
+    """What systemd does to the importer when the stick is pulled."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def in_mid_copy(patch: pytest.MonkeyPatch) -> None:
+    read = Stick.read
+
+    def reads(self: Stick, count: int) -> bytes:
+        if count > 1000:  # of a model, not of a signature
+            terminate()
+        return read(self, count)
+
+    patch.setattr(Stick, "read", reads)
+
+
+def in_the_self_test(patch: pytest.MonkeyPatch) -> None:
+    def ended(*_: object) -> str:
+        terminate()
+        raise Refused(Code.SELF_TEST, "the test process ended with -15")
+
+    patch.setattr("edge.update.selftest.ChildTest.__call__", ended)
+
+
+@pytest.mark.parametrize("pulled", [in_mid_copy, in_the_self_test])
+def test_told_to_end_when_the_stick_is_pulled(
+    pulled: Callable[[pytest.MonkeyPatch], None],
+    run: Run, stick: Callable[[int], Path], tmp_path: Path, capsys: Capture,
+) -> None:  # fmt: skip
+    assert run("update", "apply", str(stick(7))) == 0
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        pulled(patch)
+        assert run("update", "apply", str(stick(8))) == Code.UNREADABLE
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "was pulled while it was read" in capsys.readouterr().err
+    assert run("update", "status", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["lines"][0]["active"].startswith("1-7-")
+    assert told["history"][-1]["code"] == Code.UNREADABLE
+    assert "told to end" in told["history"][-1]["detail"]
+    assert run("update", "apply", str(stick(8))) == 0
+
+
+def test_told_to_end_when_the_stick_is_no_longer_needed(
+    run: Run, stick: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.update.selftest.ChildTest.__call__", lambda *_: terminate() or "cpu")
+    assert run("update", "apply", str(stick(7))) == 0
+    assert run("update", "apply", str(stick(7))) == Code.ALREADY_ACTIVE
 
 
 def test_a_release_that_did_worse_is_told_until_the_next_update(

@@ -39,7 +39,7 @@ MASKED = (
 )  # fmt: skip
 """Of no use here, and slow over 9p."""
 ARGUMENTS = (
-    "console=ttyS0 loglevel=6 panic=-1 no_timer_check mitigations=off systemd.unit=basic.target"
+    "console=ttyS0 loglevel=7 panic=-1 no_timer_check mitigations=off systemd.unit=basic.target"
     " systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
 )
 INIT = """\
@@ -63,6 +63,7 @@ $B mount --bind /host{packages} $H/packages
 $B mount --bind /host{app} $H/app
 $B cp $H/app/systemd/*.service $H/app/systemd/*.mount $U/
 $B cp $H/app/systemd/*.rules /new/etc/udev/rules.d/
+$B cp /known.rules /new/etc/udev/rules.d/99-known.rules
 $B cp $H/app/systemd/sysusers.conf /new/etc/sysusers.d/ncm-edge.conf
 $B cp -r $H/app/firmware_config/. /new/etc/ncm-edge/
 $B mkdir -p /new/etc/ncm-edge/trust
@@ -73,6 +74,12 @@ $B mount --move /dev /new/dev
 $B umount /proc /sys
 exec $B switch_root /new /usr/lib/systemd/systemd
 """
+
+KNOWN = """\
+ACTION=="add", SUBSYSTEM=="block", ENV{ID_BUS}=="usb", ENV{ID_FS_LABEL}=="?*", \
+RUN+="/bin/sh -c 'echo udev knows $env{ID_FS_LABEL} >/dev/kmsg'"
+"""
+"""The test is told on the console when all rules have seen a stick."""
 
 
 def requirements() -> Path:
@@ -105,6 +112,7 @@ def initrd(kernel: Path, root_json: Path, folder: Path) -> Path:
     for place, name in enumerate(order):
         shutil.copy(modules / name, tree / "modules" / f"{place:02d}-{Path(name).name}")
     shutil.copy(root_json, tree / "root.json")
+    (tree / "known.rules").write_text(KNOWN, encoding="utf-8")
     python = Path(sys.executable).resolve().name
     init = INIT.format(
         masked=" ".join(MASKED), modules=modules.parent.resolve(), python=sys.base_prefix,
@@ -130,8 +138,8 @@ def stick(image: Path, label: str, update: Path) -> Path:
 class Vm:
     """A machine that runs."""
 
-    def __init__(self, process: subprocess.Popen[bytes], qmp: Path) -> None:
-        self.process, self._rest, self.seen = process, b"", ""
+    def __init__(self, process: subprocess.Popen[bytes], qmp: Path, log: Path) -> None:
+        self.process, self._rest, self.seen, self._log = process, b"", "", log
         assert process.stdout is not None
         self._fd = process.stdout.fileno()
         self._socket = socket.socket(socket.AF_UNIX)
@@ -143,6 +151,12 @@ class Vm:
         self._qmp = self._socket.makefile("rw", encoding="utf-8")
         self._qmp.readline()
         self.ask("qmp_capabilities")
+
+    def close(self) -> None:
+        """Let go of the monitor; the machine is ended by who started it."""
+        with contextlib.suppress(OSError):
+            self._qmp.close()
+        self._socket.close()
 
     def ask(self, command: str, **arguments: Any) -> Any:
         """A QMP command."""
@@ -165,49 +179,55 @@ class Vm:
                 self.seen += line.decode(errors="replace").strip() + "\n"
                 if text in line.decode(errors="replace"):
                     return line.decode(errors="replace")
-            elif select.select([self._fd], [], [], left_s)[0]:
-                data = os.read(self._fd, 65536)
-                assert data, f"the machine ended before {text!r}:\n{self.seen[-4000:]}"
-                self._rest += data
+            else:
+                self._listen(left_s)
         raise AssertionError(f"the console did not show {text!r} but:\n{self.seen[-4000:]}")
 
-    def plug(self, image: Path) -> None:
+    def _listen(self, patience_s: float) -> None:
+        """Take what the console says within `patience_s`, and keep a copy of it."""
+        if not select.select([self._fd], [], [], patience_s)[0]:
+            return
+        data = os.read(self._fd, 65536)
+        assert data, f"the machine ended:\n{self.seen[-4000:]}"
+        self._rest += data
+        with self._log.open("ab") as log:
+            log.write(data)
+
+    def plug(self, image: Path, name: str = "stick") -> None:
         """A stick into the port; a slow one, so that it can be pulled while it is read."""
         self.ask("blockdev-add", driver="throttle", **{
-            "node-name": "stick", "throttle-group": "slow",
-            "file": {"driver": "file", "filename": str(image), "read-only": True,
-                     "node-name": "image"}, "read-only": True,
+            "node-name": name, "throttle-group": "slow", "read-only": True,
+            "file": {"driver": "file", "filename": str(image), "read-only": True},
         })  # fmt: skip
-        self.ask("device_add", driver="usb-storage", id="usb", drive="stick", bus="xhci.0")
+        self.ask("device_add", driver="usb-storage", id=f"usb-{name}", drive=name, bus="xhci.0")
 
-    def bytes_read(self) -> int:
-        """From the stick, so far."""
-        for row in self.ask("query-blockstats", **{"query-nodes": True}):
-            if row.get("node-name") == "image":
+    def bytes_read(self, name: str = "stick") -> int:
+        """From a stick, so far."""
+        for row in self.ask("query-blockstats"):
+            if f"/usb-{name}/" in row.get("qdev", ""):
                 return int(row["stats"]["rd_bytes"])
-        raise AssertionError("no stick is in the port")
+        raise AssertionError(f"{name} is not in the port")
 
     def read_at_least(self, count: int) -> None:
         """Wait until that much of the stick has been read."""
         end_s = time.monotonic() + PATIENCE_S
         while self.bytes_read() < count:
             assert time.monotonic() < end_s, f"nobody reads the stick:\n{self.seen[-2000:]}"
-            select.select([self._fd], [], [], 0)
+            self._listen(0.2)
 
-    def pull(self) -> None:
+    def pull(self, name: str = "stick") -> None:
         """The stick out of the port."""
-        self.ask("device_del", id="usb")
+        self.ask("device_del", id=f"usb-{name}")
         self.wait("USB disconnect")
         end_s = time.monotonic() + 60
         while True:
             try:
-                self.ask("blockdev-del", **{"node-name": "stick"})
-                break
+                self.ask("blockdev-del", **{"node-name": name})
+                return
             except AssertionError:
                 if time.monotonic() > end_s:
                     raise
-        with contextlib.suppress(AssertionError):
-            self.ask("blockdev-del", **{"node-name": "image"})
+                self._listen(0.2)
 
     def cut(self) -> None:
         """The power is gone."""
@@ -217,8 +237,12 @@ class Vm:
 
 @contextlib.contextmanager
 def booted(folder: Path, disk: Path, root_json: Path, bytes_per_s: int) -> Iterator[Vm]:
-    """A machine with `disk` for its state; sticks give `bytes_per_s`. Raises Unavailable."""
+    """A machine with `disk` for its state; sticks give `bytes_per_s`. Raises Unavailable.
+
+    What its console said stands in `folder`/console.log, also of one that hangs.
+    """
     kernel = requirements()
+    folder.mkdir()
     (image,) = kernel.glob("boot/vmlinuz-*")
     qmp = folder / "qmp"
     process = subprocess.Popen(
@@ -233,7 +257,8 @@ def booted(folder: Path, disk: Path, root_json: Path, bytes_per_s: int) -> Itera
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        yield Vm(process, qmp)
+        with contextlib.closing(Vm(process, qmp, folder / "console.log")) as machine:
+            yield machine
     finally:
         if process.poll() is None:
             process.kill()
