@@ -224,10 +224,10 @@ def fit_fusion(
 ) -> str:
     """Calibrate logit = a classifier + b deviation + c, a, b >= 0, on held-out batches.
 
-    Without a defective batch among them nothing can be calibrated: the deviation head then speaks
-    alone. Returns in words what was done.
+    Without a defective batch among them, or none whose defect lasts beyond the first steps, nothing
+    can be calibrated: the deviation head then speaks alone. Returns in words what was done.
     """
-    defective = [b for b in batches if (b.severity > 0).any()]
+    defective = [b for b in batches if (b.severity[WARM_STEPS:] > 0).any()]
     if not defective:
         network.fuse.copy_(torch.tensor([0.0, 1.0, 0.0]))
         return "no labelled defect held out: deviation head alone"

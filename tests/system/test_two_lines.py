@@ -46,7 +46,8 @@ def test_a_dead_and_a_silent_plc_never_delay_the_other_line(
             assert {Condition.LINK_DOWN, Condition.WRITE_FAILED} <= rig.raised(1)
             first, second = rig.status()["lines"]
             assert (first["ne107"], second["ne107"]) == (Ne107.CHECK_FUNCTION, Ne107.FAILURE)
-            assert rig.runner_of(1).cycles == rig.runner_of(0).cycles
+            # The second line begins half a second after the first.
+            assert rig.runner_of(0).cycles - rig.runner_of(1).cycles in (0, 1)
 
             other.hang_link("plc", hung=False)
             await other.start_link("plc")
